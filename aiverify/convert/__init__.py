@@ -1,0 +1,1 @@
+"""Tensors without the danger: safetensors twins of checkpoints."""

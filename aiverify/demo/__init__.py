@@ -1,0 +1,1 @@
+"""A model repository to try the main job on, and a local Hub that serves it."""

@@ -1,0 +1,1 @@
+"""Reading pickle streams without running them."""

@@ -1,0 +1,1 @@
+"""Ways to say a report."""

@@ -1,0 +1,1 @@
+"""Places that artifacts come from."""

@@ -1,0 +1,62 @@
+"""What every source of artifacts offers, and how it fails."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiverify.artifact import Fetched
+from aiverify.errors import AiverifyError
+from aiverify.finding import Finding
+from aiverify.progress import Progress
+
+
+class SourceError(AiverifyError):
+    """The artifact could not be had: unknown, gated, offline, unreadable, empty."""
+
+
+class HostileSourceError(SourceError):
+    """The source answered as no honest source does. ``finding`` is the evidence; nothing was written."""
+
+    def __init__(self, finding: Finding, *, hint: str = "") -> None:
+        super().__init__(finding.message, hint=hint)
+        self.finding = finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which files of an artifact are wanted: shell patterns on POSIX paths, with the meaning the Hub client gives them.
+
+    No ``include`` means everything; ``exclude`` wins.
+    """
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubOptions:
+    """Options of the Hub client, by its own names. ``revision`` is a branch, tag or commit; ``None`` means ``main``.
+
+    ``token`` is a secret: it is never printed. ``offline`` forbids every request.
+    """
+
+    revision: str | None = None
+    cache_dir: Path | None = None
+    local_dir: Path | None = None
+    token: str | None = None
+    endpoint: str | None = None
+    offline: bool = False
+
+
+class Source(ABC):
+    """A place that artifacts come from."""
+
+    @abstractmethod
+    def fetch(self, selection: Selection, progress: Progress) -> Fetched:
+        """Make the selected files available on disk.
+
+        Raises SourceError when that cannot be done, and HostileSourceError when the source behaves as no honest one does.
+        """
