@@ -8,6 +8,7 @@ No node is ever hashed or compared by value: identity is the only identity.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, Union
 
@@ -63,9 +64,9 @@ class Call:
     args: Value
     offset: int
     kwargs: Value = None
-    states: list[Value] = field(default_factory=list)
-    items: list[tuple[Value, Value]] = field(default_factory=list)
-    elements: list[Value] = field(default_factory=list)
+    states: Sequence[Value] = ()
+    items: Sequence[tuple[Value, Value]] = ()
+    elements: Sequence[Value] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -113,8 +114,15 @@ class OutOfBand:
     readonly: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class Opaque:
+    """A literal whose value depends on the loader's settings, or that is too long to be worth computing."""
+
+    reason: str
+    offset: int
+
+
 Value: TypeAlias = Union[
-    None,
     bool,
     int,
     float,
@@ -129,6 +137,8 @@ Value: TypeAlias = Union[
     Blob,
     Persistent,
     OutOfBand,
+    Opaque,
+    None,
 ]
 
 
@@ -155,9 +165,9 @@ class Anomaly:
 class Graph:
     """One interpreted stream, from ``start`` to ``end`` (offsets into the machine's input, end exclusive).
 
-    ``failure`` is ``None`` when STOP was reached; otherwise it says why CPython, or a budget of ours, would not go on, and
-    ``failure_offset`` where. What happened before stands in ``globals`` and ``calls`` all the same. ``root`` is the value
-    that STOP returned, ``None`` after a failure.
+    ``failure`` is ``None`` when STOP was reached; otherwise it says why no reader, or a budget of ours, would go on,
+    and ``failure_offset`` where. What happened before stands in ``globals`` and ``calls`` all the same. ``root`` is
+    the value that STOP returned, ``None`` after a failure.
     """
 
     start: int
@@ -171,7 +181,6 @@ class Graph:
     persistents: list[Persistent] = field(default_factory=list)
     mutations: list[Mutation] = field(default_factory=list)
     anomalies: list[Anomaly] = field(default_factory=list)
-    abandoned: list[Value] = field(default_factory=list)
     failure: str | None = None
     failure_offset: int = 0
     budget_hit: bool = False

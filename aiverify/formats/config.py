@@ -1,0 +1,118 @@
+"""Configuration files, read as data: JSON and YAML. What is looked for are keys that make a loader fetch or run code.
+
+JSON is parsed strictly: one value, no repeated keys, bounded size and depth. YAML is not constructed at all: its token
+stream is searched for tags that construct Python objects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from aiverify.finding import Severity, Unexamined
+from aiverify.formats.interface import Examination, Format
+from aiverify.formats.template import suspicious
+from aiverify.rules import finding
+
+_MAX_JSON = 256 << 20
+_MAX_YAML = 4 << 20
+_CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline"))
+_TEMPLATE_KEYS = frozenset(("chat_template", "template"))
+
+
+class _RepeatedKeyError(ValueError):
+    """A key stands twice in one object."""
+
+
+def examine_json(data: bytes, path: str) -> Examination:
+    """Examine one JSON file."""
+    examination = Examination(format=Format.JSON)
+    if len(data) > _MAX_JSON:
+        examination.unexamined.append(Unexamined(file=path, reason=f"a JSON file of {len(data)} bytes"))
+        return examination
+    try:
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        examination.findings.append(finding("AIV504", f"not valid JSON: {text}", file=path))
+        examination.unexamined.append(Unexamined(file=path, reason=f"not valid JSON: {text}"))
+        return examination
+    for where, key, inner in _keys(value):
+        if key in _CODE_KEYS and inner:
+            text = f"{where} names code: {json.dumps(inner)[:300]}"
+            examination.findings.append(finding("AIV501", text, file=path, evidence={"key": where}))
+        elif key == "trust_remote_code" and inner:
+            examination.findings.append(
+                finding("AIV501", f"{where} asks the loader to run remote code", file=path, evidence={"key": where})
+            )
+        elif key in _TEMPLATE_KEYS and isinstance(inner, str):
+            _template(examination, path, where, inner)
+        elif key.startswith("_attn_implementation") and isinstance(inner, str) and "/" in inner:
+            examination.findings.append(
+                finding(
+                    "AIV501", f"{where} names a repository of code: {inner[:200]}", file=path, severity=Severity.HIGH
+                )
+            )
+    return examination
+
+
+def examine_yaml(data: bytes, path: str) -> Examination:
+    """Examine one YAML file."""
+    import yaml
+
+    examination = Examination(format=Format.YAML)
+    if len(data) > _MAX_YAML:
+        examination.unexamined.append(Unexamined(file=path, reason=f"a YAML file of {len(data)} bytes"))
+        return examination
+    try:
+        for token in yaml.scan(data.decode("utf-8-sig")):
+            if isinstance(token, yaml.TagToken) and "python" in "".join(map(str, token.value)):
+                text = f"the tag {''.join(map(str, token.value))!r} constructs a Python object"
+                examination.findings.append(
+                    finding("AIV501", text, file=path, severity=Severity.HIGH, offset=token.start_mark.index)
+                )
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = f"not valid YAML: {str(error).partition(chr(10))[0]}"
+        examination.findings.append(finding("AIV504", reason, file=path))
+        examination.unexamined.append(Unexamined(file=path, reason=reason))
+    return examination
+
+
+def examine_template(data: bytes, path: str) -> Examination:
+    """Examine one Jinja template file."""
+    examination = Examination(format=Format.TEMPLATE)
+    try:
+        _template(examination, path, "the template", data.decode("utf-8"))
+    except UnicodeDecodeError:
+        examination.unexamined.append(Unexamined(file=path, reason="not UTF-8 text"))
+    return examination
+
+
+def _template(examination: Examination, path: str, where: str, text: str) -> None:
+    complaint = suspicious(text)
+    if complaint is not None:
+        examination.findings.append(finding("AIV503", f"{where}: {complaint}", file=path))
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _RepeatedKeyError("a key stands twice in one object")
+    return made
+
+
+def _keys(value: object) -> Iterator[tuple[str, str, object]]:
+    """Every key at any depth: its path, the key, its value. Iterative, in the order of the file."""
+    pending: list[tuple[str, object]] = [("", value)]
+    while pending:
+        where, item = pending.pop()
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                path = f"{where}.{key}" if where else key
+                yield path, key, inner
+                if isinstance(inner, dict | list):
+                    pending.append((path, inner))
+        elif isinstance(item, list):
+            pending += [
+                (f"{where}[{index}]", inner) for index, inner in enumerate(item) if isinstance(inner, dict | list)
+            ]

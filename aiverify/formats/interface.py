@@ -1,0 +1,67 @@
+"""What looking into one file gives."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from aiverify.errors import AiverifyError
+from aiverify.finding import Finding, Unexamined
+from aiverify.formats.checkpoint import Checkpoint
+from aiverify.pickles.engine import Engine
+
+
+class FormatError(AiverifyError):
+    """A file could not be read at all."""
+
+
+class Format(enum.StrEnum):
+    """What a file is, decided by its content."""
+
+    SAFETENSORS = "safetensors"
+    TORCH_ZIP = "torch-zip"
+    TORCH_LEGACY = "torch-legacy"
+    PICKLE = "pickle"
+    NPY = "npy"
+    NPZ = "npz"
+    ZIP = "zip"
+    JSON = "json"
+    YAML = "yaml"
+    TEMPLATE = "jinja"
+    PYTHON = "python"
+    SCRIPT = "script"
+    TEXT = "text"
+    LFS_POINTER = "git-lfs-pointer"
+    SENTENCEPIECE = "sentencepiece"
+    GGUF = "gguf"
+    HDF5 = "hdf5"
+    ONNX = "onnx"
+    TENSORFLOW = "tensorflow"
+    TFLITE = "tflite"
+    MSGPACK = "msgpack"
+    TAR = "tar"
+    COMPRESSED = "compressed"
+    SEVEN_ZIP = "7z"
+    EXECUTABLE = "executable"
+    MEDIA = "media"
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True, kw_only=True)
+class Examination:
+    """What one file turned out to be, what was found in it, and what could not be looked at."""
+
+    format: Format
+    findings: list[Finding] = field(default_factory=list)
+    unexamined: list[Unexamined] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """What the examination of pickles needs: names that the policy trusts, and the engine for a second opinion."""
+
+    trust: Set[str] = frozenset()
+    engine: Engine | None = None

@@ -1,0 +1,164 @@
+"""NumPy's ``.npy``: a header that is a Python literal, then raw numbers, or for object arrays a pickle.
+
+The header is parsed here, by a grammar that knows dicts, tuples, lists, strings, numbers and the three constants: never
+by Python's own parser.
+
+Source: numpy/lib/format.py (format versions 1.0 to 3.0).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from typing import TypeAlias, Union
+
+from aiverify.finding import Unexamined
+from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
+from aiverify.formats.pickle import examine_streams
+from aiverify.pickles.machine import Buffer
+from aiverify.rules import finding
+
+MAGIC = b"\x93NUMPY"
+_MAX_HEADER = 1 << 16
+_MAX_DEPTH = 16
+_TOKEN = re.compile(rb"\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|(-?\d{1,20})L?|(True|False|None)|([{}()\[\],:]))")
+_SIMPLE = re.compile(r"[<>|=]?([?bBhHiIlLqQefdgFDGSUVMmuca])(\d{0,9})(\[[\w, ]{1,10}\])?")
+
+Literal: TypeAlias = Union[str, int, bool, "list[Literal]", "dict[str, Literal]", None]
+
+
+def examine_npy(data: Buffer, path: str, options: ScanOptions, *, member: str | None = None) -> Examination:
+    """Examine one array file in ``data``."""
+    examination = Examination(format=Format.NPY)
+    try:
+        descr, shape, start = _header(data)
+        if _has_objects(descr):
+            for _ in examine_streams(data, start, examination, path, options, member=member):
+                pass
+        else:
+            expected = _itemsize(descr) * math.prod(shape)
+            if expected != len(data) - start:
+                raise FormatError(f"{len(data) - start} bytes of numbers where the header states {expected}")
+    except FormatError as error:
+        examination.findings.append(finding("AIV404", str(error), file=path, member=member))
+        examination.unexamined.append(Unexamined(file=path, member=member, reason=str(error)))
+    return examination
+
+
+def _header(data: Buffer) -> tuple[Literal, list[int], int]:
+    """Element description, shape, and where the data begins."""
+    version = bytes(data[6:8])
+    if version[:1] not in (b"\x01", b"\x02", b"\x03"):
+        raise FormatError("an unknown version of the npy format")
+    layout = struct.Struct("<H" if version[:1] == b"\x01" else "<I")
+    begin = 8 + layout.size
+    if len(data) < begin:
+        raise FormatError("the header is truncated")
+    (length,) = layout.unpack(data[8:begin])
+    if length > _MAX_HEADER or begin + length > len(data):
+        raise FormatError(f"a header of {length} bytes")
+    header = _parse(bytes(data[begin : begin + length]))
+    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
+        raise FormatError("the header does not have the three keys descr, fortran_order and shape")
+    shape = header["shape"]
+    if not isinstance(shape, list) or len(shape) > 64:
+        raise FormatError("the shape is not a tuple")
+    sizes = [size for size in shape if isinstance(size, int) and not isinstance(size, bool) and size >= 0]
+    if len(sizes) != len(shape) or not isinstance(header["fortran_order"], bool):
+        raise FormatError("the shape or the order is not of its type")
+    return header["descr"], sizes, begin + length
+
+
+def _has_objects(descr: Literal) -> bool:
+    if isinstance(descr, str):
+        return "O" in descr
+    return isinstance(descr, list) and any(_has_objects(part) for part in descr if isinstance(part, str | list))
+
+
+def _itemsize(descr: Literal) -> int:
+    """Bytes per element."""
+    if isinstance(descr, str):
+        match = _SIMPLE.fullmatch(descr)
+        if match is None:
+            raise FormatError(f"the element type {descr[:80]!r}")
+        code, digits, _ = match.groups()
+        if not digits:
+            raise FormatError(f"the element type {descr[:80]!r} has no size")
+        return int(digits) * (4 if code == "U" else 1)
+    if isinstance(descr, list):
+        return sum(_field_size(part) for part in descr)
+    raise FormatError("the element type is not one")
+
+
+def _field_size(field: Literal) -> int:
+    if not isinstance(field, list) or len(field) not in (2, 3):
+        raise FormatError("a field that is not a name, a type and a shape")
+    count = 1
+    if len(field) == 3:
+        shape = field[2] if isinstance(field[2], list) else [field[2]]
+        count = math.prod(size for size in shape if isinstance(size, int))
+    return _itemsize(field[1]) * count
+
+
+def _parse(text: bytes) -> Literal:
+    """A Python literal made of what headers are made of. Tuples become lists."""
+    tokens, position = [], 0
+    stripped = text.rstrip()
+    while position < len(stripped):
+        match = _TOKEN.match(stripped, position)
+        if match is None:
+            raise FormatError(f"the header is not a plain literal (byte {position})")
+        tokens.append(match)
+        position = match.end()
+    value, rest = _value(tokens, 0, 0)
+    if rest != len(tokens):
+        raise FormatError("the header goes on after its dict")
+    return value
+
+
+def _value(tokens: list[re.Match[bytes]], at: int, depth: int) -> tuple[Literal, int]:
+    if at >= len(tokens) or depth > _MAX_DEPTH:
+        raise FormatError("the header breaks off or is nested too deeply")
+    single, double, number, constant, sign = tokens[at].groups()
+    if sign in (b"(", b"["):
+        return _items(tokens, at + 1, depth, b")" if sign == b"(" else b"]")
+    if sign == b"{":
+        return _pairs(tokens, at + 1, depth)
+    if sign is not None:
+        raise FormatError(f"an unexpected {sign.decode()} in the header")
+    if number is not None:
+        return int(number), at + 1
+    if constant is not None:
+        return {b"True": True, b"False": False, b"None": None}[constant], at + 1
+    return (single if single is not None else double).decode("utf-8", "replace"), at + 1
+
+
+def _is(tokens: list[re.Match[bytes]], at: int, sign: bytes) -> bool:
+    return at < len(tokens) and tokens[at].group(5) == sign
+
+
+def _items(tokens: list[re.Match[bytes]], at: int, depth: int, closing: bytes) -> tuple[list[Literal], int]:
+    items: list[Literal] = []
+    while not _is(tokens, at, closing):
+        item, at = _value(tokens, at, depth + 1)
+        items.append(item)
+        if _is(tokens, at, b","):
+            at += 1
+        elif not _is(tokens, at, closing):
+            raise FormatError("a comma is missing in the header")
+    return items, at + 1
+
+
+def _pairs(tokens: list[re.Match[bytes]], at: int, depth: int) -> tuple[dict[str, Literal], int]:
+    pairs: dict[str, Literal] = {}
+    while not _is(tokens, at, b"}"):
+        key, at = _value(tokens, at, depth + 1)
+        if not isinstance(key, str) or key in pairs or not _is(tokens, at, b":"):
+            raise FormatError("a key of the header is not a name, or stands twice")
+        pairs[key], at = _value(tokens, at + 1, depth + 1)
+        if _is(tokens, at, b","):
+            at += 1
+        elif not _is(tokens, at, b"}"):
+            raise FormatError("a comma is missing in the header")
+    return pairs, at + 1

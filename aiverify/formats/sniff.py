@@ -1,0 +1,156 @@
+"""What a file is, decided by its content.
+
+Order matters: signatures that a loader checks come first. A name is only asked where the content leaves it open (text,
+and formats without a signature), and never to make something harmless of it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import PurePosixPath
+
+from aiverify.formats.interface import Format
+from aiverify.formats.torch_legacy import begins_like_legacy
+from aiverify.pickles.machine import Budget, interpret
+
+HEAD = 1 << 12
+_MAX_SAFETENSORS_HEADER = 100_000_000
+
+_SIGNATURES: tuple[tuple[bytes, Format], ...] = (
+    (b"PK\x03\x04", Format.ZIP),
+    (b"PK\x05\x06", Format.ZIP),
+    (b"\x93NUMPY", Format.NPY),
+    (b"GGUF", Format.GGUF),
+    (b"\x89HDF\r\n\x1a\n", Format.HDF5),
+    (b"\x1f\x8b", Format.COMPRESSED),
+    (b"BZh", Format.COMPRESSED),
+    (b"\xfd7zXZ\x00", Format.COMPRESSED),
+    (b"(\xb5/\xfd", Format.COMPRESSED),
+    (b"\x04\x22M\x18", Format.COMPRESSED),
+    (b"7z\xbc\xaf\x27\x1c", Format.SEVEN_ZIP),
+    (b"\x7fELF", Format.EXECUTABLE),
+    (b"MZ", Format.EXECUTABLE),
+    (b"\xca\xfe\xba\xbe", Format.EXECUTABLE),
+    (b"\xcf\xfa\xed\xfe", Format.EXECUTABLE),
+    (b"\xce\xfa\xed\xfe", Format.EXECUTABLE),
+    (b"\xfe\xed\xfa\xce", Format.EXECUTABLE),
+    (b"\xfe\xed\xfa\xcf", Format.EXECUTABLE),
+    (b"\x00asm", Format.EXECUTABLE),
+    (b"version https://git-lfs.github.com/spec/", Format.LFS_POINTER),
+    (b"\x89PNG\r\n\x1a\n", Format.MEDIA),
+    (b"\xff\xd8\xff", Format.MEDIA),
+    (b"GIF8", Format.MEDIA),
+    (b"%PDF-", Format.MEDIA),
+    (b"OggS", Format.MEDIA),
+    (b"fLaC", Format.MEDIA),
+    (b"ID3", Format.MEDIA),
+    (b"\x1aE\xdf\xa3", Format.MEDIA),
+    (b"wOF2", Format.MEDIA),
+)
+_PICKLE_NAMES = frozenset((".pkl", ".pickle", ".pk", ".p", ".joblib", ".dill", ".bin", ".pt", ".pth", ".ckpt", ".dat"))
+_BY_NAME = {
+    ".json": Format.JSON,
+    ".jsonl": Format.TEXT,
+    ".ipynb": Format.JSON,
+    ".yaml": Format.YAML,
+    ".yml": Format.YAML,
+    ".jinja": Format.TEMPLATE,
+    ".jinja2": Format.TEMPLATE,
+    ".py": Format.PYTHON,
+    ".sh": Format.SCRIPT,
+    ".bash": Format.SCRIPT,
+    ".bat": Format.SCRIPT,
+    ".cmd": Format.SCRIPT,
+    ".ps1": Format.SCRIPT,
+    ".js": Format.SCRIPT,
+    ".pl": Format.SCRIPT,
+    ".rb": Format.SCRIPT,
+}
+_BINARY_BY_NAME = {
+    ".onnx": Format.ONNX,
+    ".pb": Format.TENSORFLOW,
+    ".tflite": Format.TFLITE,
+    ".msgpack": Format.MSGPACK,
+    ".model": Format.SENTENCEPIECE,
+    ".spm": Format.SENTENCEPIECE,
+    ".tar": Format.TAR,
+}
+_PROBE = Budget(opcodes=10_000)
+
+
+def sniff(head: bytes, path: str, size: int) -> Format:
+    """The format of a file of ``size`` bytes that begins with ``head`` (up to ``HEAD`` bytes of it)."""
+    suffix = PurePosixPath(path.lower()).suffix
+    if not head:
+        return Format.EMPTY
+    if _is_pickle(head):
+        return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    if _is_safetensors(head, size):
+        return Format.SAFETENSORS
+    if head[257:262] == b"ustar":
+        return Format.TAR
+    if head[4:8] == b"TFL3":
+        return Format.TFLITE
+    if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
+        return Format.MEDIA
+    if head[4:8] == b"ftyp":
+        return Format.MEDIA
+    if _is_text(head):
+        return _text(head, suffix)
+    if suffix in _PICKLE_NAMES:
+        return Format.PICKLE
+    return _BINARY_BY_NAME.get(suffix, Format.UNKNOWN)
+
+
+def _is_pickle(head: bytes) -> bool:
+    """A stream of protocol 2 to 5 says so in its first two bytes."""
+    return len(head) > 2 and head[0] == 0x80 and head[1] <= 5
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    if len(head) < 10:
+        return False
+    (length,) = struct.unpack_from("<Q", head)
+    return 2 <= length <= min(size - 8, _MAX_SAFETENSORS_HEADER) and head[8:9] == b"{"
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\0" in head:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3 and error.reason == "unexpected end of data"
+    return True
+
+
+def _text(head: bytes, suffix: str) -> Format:
+    """Text, and what looks like text: a pickle of protocol 0 or 1 is made of printable lines."""
+    if suffix in _PICKLE_NAMES or _reads_as_pickle(head):
+        return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
+    if head.startswith(b"#!"):
+        return Format.PYTHON if b"python" in head.partition(b"\n")[0] else Format.SCRIPT
+    known = _BY_NAME.get(suffix)
+    if known is not None:
+        return known
+    if suffix == "" and head.lstrip()[:1] in (b"{", b"[") and _parses(head):
+        return Format.JSON
+    return Format.TEXT
+
+
+def _reads_as_pickle(head: bytes) -> bool:
+    """Whether a text runs as a pickle that imports something: no prose does."""
+    graph = interpret(head, budget=_PROBE)
+    return graph.failure is None and bool(graph.globals or graph.extensions)
+
+
+def _parses(head: bytes) -> bool:
+    try:
+        json.loads(head)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""fickling as the second engine: one warm child process with limits on time, memory and what it may touch.
+
+fickling is run on the very bytes that the machine read. Everything that goes wrong in the child (an exception, a limit,
+a crash, silence) makes the opinion incomplete; a child that stopped or fell silent is replaced for the next stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import struct
+import subprocess
+import sys
+import time
+
+from aiverify.pickles.engine import Opinion
+
+_LENGTH = struct.Struct("<Q")
+_LONGEST_ANSWER = 1 << 20
+_ENGINE = "fickling"
+
+
+class FicklingEngine:
+    """Examines streams with fickling. Limits: ``opcodes`` and ``size`` (bytes) of a stream, ``seconds`` for each.
+
+    A stream beyond the first two is not given to fickling at all: it would take seconds per hundred thousand opcodes.
+    """
+
+    def __init__(self, *, opcodes: int = 100_000, size: int = 64 << 20, seconds: float = 20.0) -> None:
+        self._opcodes = opcodes
+        self._size = size
+        self._seconds = seconds
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
+        """What fickling says about ``stream``. See ``Engine``."""
+        if opcodes > self._opcodes:
+            return _incomplete(f"{opcodes} opcodes are beyond its budget of {self._opcodes}")
+        if len(stream) > self._size:
+            return _incomplete(f"{len(stream)} bytes are beyond its budget of {self._size}")
+        try:
+            return _opinion(self._ask(stream))
+        except TimeoutError:
+            self.close()
+            return _incomplete(f"no answer within {self._seconds:g} s")
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            self.close()
+            return _incomplete(f"the engine stopped ({type(error).__name__})")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            with contextlib.suppress(BrokenPipeError):
+                child.communicate()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # -I: neither the environment nor the working directory may add modules to the child.
+        command = [sys.executable, "-I", "-c", _BOOT, *sys.path]
+        return subprocess.Popen(  # noqa: S603 - a fixed command with our own module path
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def _ask(self, stream: bytes) -> dict[str, object]:
+        if self._child is None:
+            self._child = self._start()
+        question, answer = self._child.stdin, self._child.stdout
+        assert question is not None  # noqa: S101 - Popen was given PIPE for both
+        assert answer is not None  # noqa: S101
+        deadline = time.monotonic() + self._seconds
+        self._send(question.fileno(), _LENGTH.pack(len(stream)) + stream, deadline)
+        (length,) = _LENGTH.unpack(self._receive(answer.fileno(), _LENGTH.size, deadline))
+        if length > _LONGEST_ANSWER:
+            raise ValueError("an answer that is too long")
+        value = json.loads(self._receive(answer.fileno(), length, deadline))
+        if not isinstance(value, dict):
+            raise TypeError("an answer that is not an object")
+        return value
+
+    @staticmethod
+    def _send(pipe: int, data: bytes, deadline: float) -> None:
+        os.set_blocking(pipe, False)
+        view = memoryview(data)
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_WRITE)
+            while view:
+                _wait(selector, deadline)
+                view = view[os.write(pipe, view[: 1 << 16]) :]
+
+    @staticmethod
+    def _receive(pipe: int, length: int, deadline: float) -> bytes:
+        parts: list[bytes] = []
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            while length:
+                _wait(selector, deadline)
+                part = os.read(pipe, min(length, 1 << 16))
+                if not part:
+                    raise EOFError
+                parts.append(part)
+                length -= len(part)
+        return b"".join(parts)
+
+
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from aiverify.pickles.fickling_child import main; main()"
+
+
+def _wait(selector: selectors.BaseSelector, deadline: float) -> None:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0 or not selector.select(remaining):
+        raise TimeoutError
+
+
+def _opinion(answer: dict[str, object]) -> Opinion:
+    if "incomplete" in answer:
+        return _incomplete(str(answer["incomplete"])[:200])
+    names = answer["names"]
+    if not isinstance(names, list):
+        raise TypeError("names")
+    return Opinion(
+        engine=_ENGINE,
+        names=frozenset((str(module), str(name)) for module, name in names),
+        severity=str(answer["severity"]),
+        source=str(answer["source"]),
+    )
+
+
+def _incomplete(reason: str) -> Opinion:
+    return Opinion(engine=_ENGINE, incomplete=reason)
