@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiverify.finding import Finding
+
 
 class FileClass(enum.StrEnum):
     """What role a file plays when the model is loaded."""
@@ -45,7 +47,8 @@ class Fetched:
     """What the fetch stage hands over.
 
     ``revision`` is the commit (40 hex digits) for a Hub repository and ``None`` otherwise. ``left_out`` are the paths
-    that the source has but the user's selection excluded.
+    that the source has but the user's selection excluded; one that ends in ``/`` stands for a whole folder.
+    ``findings`` are what the source itself noticed: a link that leads out, a file that the Hub does not state.
     """
 
     target: str
@@ -55,6 +58,7 @@ class Fetched:
     repo: str | None = None
     revision: str | None = None
     left_out: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,17 @@ _NOT_EXAMINED = {
 _OWN_CONFIGURATION = frozenset(("aiverify.toml", "aiverify.lock"))
 
 
+def recognise(location: Path, path: str) -> Format:
+    """What the file at ``location`` is, by its first bytes. Raises FormatError if it cannot be read."""
+    try:
+        with location.open("rb", buffering=0) as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            return sniff(file.read(min(HEAD, size)), path, size)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
 def examine(location: Path, path: str, options: ScanOptions) -> Examination:
     """Examine the file at ``location``, which the artifact calls ``path``. Raises FormatError if it cannot be read."""
     try:

@@ -51,12 +51,16 @@ class Format(enum.StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Examination:
-    """What one file turned out to be, what was found in it, and what could not be looked at."""
+    """What one file turned out to be, what was found in it, and what could not be looked at.
+
+    ``checkpoint`` is there for a PyTorch checkpoint that was read whole, ``tensors`` (names) for safetensors.
+    """
 
     format: Format
     findings: list[Finding] = field(default_factory=list)
     unexamined: list[Unexamined] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
+    tensors: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,11 +91,9 @@ class Header:
 
 
 def read_header(file: BinaryIO, size: int) -> Header:
-    """Read the header at the position of ``file``, whose bytes from there on number ``size``.
-
-    Raises MalformedHeaderError.
-    """
-    prefix = file.read(_LENGTH)
+    """Read the header of ``file``, which has ``size`` bytes. Raises MalformedHeaderError."""
+    file.seek(0)
+    prefix = _read(file, _LENGTH)
     if len(prefix) < _LENGTH:
         _refuse("the file is shorter than the length of its header")
     length = int.from_bytes(prefix, "little")
@@ -103,7 +101,7 @@ def read_header(file: BinaryIO, size: int) -> Header:
         _refuse(f"the header claims {length} bytes, more than the {MAX_HEADER} that the format allows")
     if length > size - _LENGTH:
         _refuse(f"the header claims {length} bytes, more than the file has")
-    raw = file.read(length)
+    raw = _read(file, length)
     if len(raw) < length:
         _refuse("the file ends inside its header")
     tensors, metadata = _parse(raw)
@@ -118,6 +116,15 @@ def examine(file: BinaryIO, size: int, path: str) -> tuple[Finding, ...]:
     except MalformedHeaderError as error:
         return (finding("AIV404", f"not a valid safetensors file: {error}", file=path),)
     return ()
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    """``length`` bytes, or fewer at the end of the file; one read of an unbuffered file may return less."""
+    parts: list[bytes] = []
+    while length and (part := file.read(length)):
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
 
 
 def _refuse(reason: str) -> NoReturn:

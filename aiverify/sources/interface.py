@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from aiverify.artifact import Fetched
@@ -29,11 +30,27 @@ class HostileSourceError(SourceError):
 class Selection:
     """Which files of an artifact are wanted: shell patterns on POSIX paths, with the meaning the Hub client gives them.
 
-    No ``include`` means everything; ``exclude`` wins.
+    No ``include`` means everything; ``exclude`` wins. The meaning is that of ``filter_repo_objects`` of
+    huggingface_hub: case counts, ``*`` crosses ``/``, a pattern that ends in ``/`` stands for everything below that
+    folder, and a backslash counts as ``/``.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+
+    def wants(self, path: str) -> bool:
+        """Whether the file at ``path`` is selected."""
+        return (not self.include or _matches(path, self.include)) and not self.excludes(path)
+
+    def excludes(self, path: str) -> bool:
+        """Whether an ``exclude`` pattern names ``path``."""
+        return _matches(path, self.exclude)
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    path = path.replace("\\", "/")
+    normal = (pattern.replace("\\", "/") for pattern in patterns)
+    return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in normal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +63,7 @@ class HubOptions:
     revision: str | None = None
     cache_dir: Path | None = None
     local_dir: Path | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     endpoint: str | None = None
     offline: bool = False
 
@@ -58,5 +75,6 @@ class Source(ABC):
     def fetch(self, selection: Selection, progress: Progress) -> Fetched:
         """Make the selected files available on disk.
 
-        Raises SourceError when that cannot be done, and HostileSourceError when the source behaves as no honest one does.
+        Raises SourceError when that cannot be done, and HostileSourceError when the source behaves as no honest one
+        does.
         """

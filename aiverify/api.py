@@ -1,0 +1,112 @@
+"""The Python face of the main job. The command line is a thin shell on these functions.
+
+Imports that cost time (sigstore, huggingface_hub, fickling) happen only when a call needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiverify.errors import UsageError
+from aiverify.policy import Policy, SignerRule, read_policy
+
+if TYPE_CHECKING:
+    from aiverify.progress import Progress
+    from aiverify.report import Report
+
+
+def verify(
+    target: str | Path,
+    *,
+    policy: Policy | Path | None = None,
+    revision: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    local_dir: Path | None = None,
+    token: str | None = None,
+    offline: bool = False,
+    cert_identity: str | None = None,
+    cert_oidc_issuer: str | None = None,
+    key: Path | None = None,
+    bundle: Path | None = None,
+    trusted_root: Path | None = None,
+    convert_to: Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Fetch, digest, authenticate, scan, convert and judge ``target``.
+
+    ``target`` is ``org/name[@revision]``, ``hf://org/name[@revision]``, a folder or a file. ``policy`` is a Policy, or
+    the path of a policy file; without it the default policy holds (configuration files are the command line's
+    business). ``cert_identity`` and ``cert_oidc_issuer`` go together and name the expected keyless signer, ``key`` is
+    the PEM file of an expected public key. ``convert_to`` is the folder for safetensors twins; without it, nothing is
+    written.
+
+    Returns the report, whatever the verdict. Raises AiverifyError when the run could not be done at all.
+    """
+    from aiverify.pipeline import Options, run
+    from aiverify.sources.interface import HubOptions, Selection
+
+    return run(
+        str(target),
+        Options(
+            policy=_policy(policy, cert_identity, cert_oidc_issuer, key),
+            selection=Selection(include=tuple(include), exclude=tuple(exclude)),
+            hub=HubOptions(
+                revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token, offline=offline
+            ),
+            bundle=bundle,
+            trusted_root=trusted_root,
+            convert_to=convert_to,
+        ),
+        progress,
+    )
+
+
+def scan(
+    path: str | Path,
+    *,
+    policy: Policy | Path | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Examine the files under ``path`` statically: no network, no signatures, no conversion."""
+    from aiverify.pipeline import Options, run
+    from aiverify.sources.interface import Selection, SourceError
+
+    if not Path(path).exists():
+        raise SourceError(
+            f"{path}: no such file or folder", hint="scan reads local files only; verify also knows the Hub."
+        )
+    options = Options(
+        policy=_policy(policy, None, None, None),
+        selection=Selection(include=tuple(include), exclude=tuple(exclude)),
+        authenticate=False,
+        convert=False,
+    )
+    return run(str(Path(path).absolute()), options, progress)
+
+
+def _policy(policy: Policy | Path | None, identity: str | None, issuer: str | None, key: Path | None) -> Policy:
+    result = read_policy(policy) if isinstance(policy, Path) else policy or Policy()
+    if key is not None and (identity or issuer):
+        raise UsageError(
+            "a key and an identity cannot both be expected", hint="Give --key or --cert-identity, not both."
+        )
+    if key is not None:
+        try:
+            pem = key.read_text("ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{key}: cannot read the public key", hint="--key takes a PEM file.") from error
+        return result.with_signer(SignerRule(key=pem, key_name=str(key)), "--key")
+    if identity or issuer:
+        if not (identity and issuer):
+            raise UsageError(
+                "an identity and an issuer are needed together",
+                hint="Give both --cert-identity and --cert-oidc-issuer: anybody can have an identity at some issuer.",
+            )
+        return result.with_signer(SignerRule(identity=identity, issuer=issuer), "--cert-identity")
+    return result

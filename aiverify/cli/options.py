@@ -1,0 +1,88 @@
+"""The options that several sub-commands share, by the names that users know from ``hf`` and ``sigstore``."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_HUB = "Hub"
+_SIGNATURES = "Signatures"
+_OUTPUT = "Output"
+
+
+class OutputFormat(enum.StrEnum):
+    """How a report is written."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
+Policy = Annotated[
+    Path | None,
+    typer.Option(
+        help="Policy file (TOML). Without it: the nearest aiverify.toml or pyproject.toml outside the targets."
+    ),
+]
+Include = Annotated[
+    list[str], typer.Option(help="Only files that match this pattern. May be repeated.", rich_help_panel=_HUB)
+]
+Exclude = Annotated[
+    list[str], typer.Option(help="No files that match this pattern. May be repeated.", rich_help_panel=_HUB)
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.", rich_help_panel=_HUB)]
+CacheDir = Annotated[Path | None, typer.Option(help="The Hub client's cache.", rich_help_panel=_HUB)]
+LocalDir = Annotated[Path | None, typer.Option(help="Download into this folder instead.", rich_help_panel=_HUB)]
+Token = Annotated[
+    str | None, typer.Option(help="Access token for the Hub. Never printed.", show_default=False, rich_help_panel=_HUB)
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline", envvar="AIVERIFY_OFFLINE", help="Send no request; use caches only.", rich_help_panel=_HUB
+    ),
+]
+CertIdentity = Annotated[
+    str | None,
+    typer.Option(
+        "--cert-identity",
+        "--certificate-identity",
+        help="The identity that must have signed; needs --cert-oidc-issuer.",
+        rich_help_panel=_SIGNATURES,
+    ),
+]
+CertOidcIssuer = Annotated[
+    str | None,
+    typer.Option(
+        "--cert-oidc-issuer",
+        "--certificate-oidc-issuer",
+        help="The OpenID Connect issuer of that identity.",
+        rich_help_panel=_SIGNATURES,
+    ),
+]
+Key = Annotated[Path | None, typer.Option(help="Public key (PEM) that must have signed.", rich_help_panel=_SIGNATURES)]
+Bundle = Annotated[
+    Path | None, typer.Option(help="Signature bundle; otherwise model.sig.", rich_help_panel=_SIGNATURES)
+]
+TrustedRoot = Annotated[
+    Path | None,
+    typer.Option(help="Sigstore trusted root (JSON); otherwise the public instance.", rich_help_panel=_SIGNATURES),
+]
+RequireSignature = Annotated[
+    bool,
+    typer.Option("--require-signature", help="A missing signature blocks.", rich_help_panel=_SIGNATURES),
+]
+Format = Annotated[
+    OutputFormat,
+    typer.Option("--format", envvar="AIVERIFY_FORMAT", help="How the report is written.", rich_help_panel=_OUTPUT),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write the report to this file.", rich_help_panel=_OUTPUT),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict.", rich_help_panel=_OUTPUT)]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Say more.", rich_help_panel=_OUTPUT, show_default=False)
+]

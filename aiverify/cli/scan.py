@@ -1,0 +1,41 @@
+"""``aiverify scan``: the static part of the main job, on local files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aiverify.cli import options
+from aiverify.progress import Progress
+from aiverify.report import Report
+
+
+def scan(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Folders and files.")],
+    policy: options.Policy = None,
+    include: options.Include = [],  # noqa: B006 - typer reads it and makes a new list
+    exclude: options.Exclude = [],  # noqa: B006
+    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> None:
+    """Examine files statically: no network, no signatures, no conversion.
+
+    Exit codes: 0 pass, 1 review or block, 2 could not examine.
+    """
+    from aiverify import api
+    from aiverify.cli.session import errors_said, examine_all, write
+    from aiverify.configuration import load_policy
+
+    verbosity = -1 if quiet else verbose
+    with errors_said():
+        rules = load_policy(paths, explicit=policy)
+
+        def examine(path: str, progress: Progress) -> Report:
+            return api.scan(path, policy=rules, include=include, exclude=exclude, progress=progress)
+
+        reports, outcome = examine_all(paths, examine, verbosity=verbosity)
+        write(reports, format, output, verbosity=verbosity)
+        raise typer.Exit(outcome.exit_code)

@@ -1,0 +1,99 @@
+"""What every sub-command that examines targets does around its calls: errors, progress, output, exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from aiverify.cli.options import OutputFormat
+from aiverify.cli.progress import progress_on
+from aiverify.errors import AiverifyError
+from aiverify.progress import Progress
+from aiverify.report import Outcome, Report, worst
+from aiverify.reporters.hostile import printable_lines
+
+_MAX_LINES = 50
+
+
+def say(text: str) -> None:
+    """A message for a person, on stderr. Names from an artifact cannot play tricks with the terminal."""
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    lines, _ = printable_lines(text, encoding=encoding, max_lines=_MAX_LINES)
+    for line in lines:
+        sys.stderr.write(f"{line}\n")
+
+
+@contextlib.contextmanager
+def errors_said() -> Iterator[None]:
+    """Turn every failure into one clear message and exit code 2."""
+    try:
+        yield
+    except AiverifyError as error:
+        say(f"error: {error.diagnostics()}")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        say("\ninterrupted: no verdict, and nothing half-written")
+        raise typer.Exit(2) from None
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001 - a crash of ours is an error, never a verdict and never a traceback
+        if os.environ.get("AIVERIFY_DEBUG"):
+            traceback.print_exc()
+        say(
+            f"error: aiverify itself failed: {type(error).__name__}: {error}\n"
+            "This is a bug. Please report it; AIVERIFY_DEBUG=1 shows where it happened."
+        )
+        raise typer.Exit(2) from None
+
+
+def examine_all(
+    targets: Sequence[str], examine: Callable[[str, Progress], Report], *, verbosity: int
+) -> tuple[list[Report], Outcome]:
+    """Run ``examine`` on each target. One that fails is said, counts as an error, and does not stop the others."""
+    reports: list[Report] = []
+    outcomes: list[Outcome] = []
+    with progress_on(sys.stderr, verbosity=verbosity) as progress:
+        for target in targets:
+            try:
+                report = examine(target, progress)
+            except AiverifyError as error:
+                say(f"error: {target}: {error.diagnostics()}" if len(targets) > 1 else f"error: {error.diagnostics()}")
+                outcomes.append(Outcome.ERROR)
+            else:
+                reports.append(report)
+                outcomes.append(report.verdict.outcome)
+    return reports, worst(outcomes)
+
+
+def write(reports: Sequence[Report], form: OutputFormat, output: Path | None, *, verbosity: int) -> None:
+    """Render ``reports`` to stdout or to the file ``output``, which is replaced as a whole or not at all."""
+    if not reports:
+        return
+    if output is None:
+        text = _render(reports, form, verbosity, to_terminal=True)
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+        return
+    from aiverify.files import write_whole
+
+    write_whole(output, _render(reports, form, verbosity, to_terminal=False).encode("utf-8"))
+
+
+def _render(reports: Sequence[Report], form: OutputFormat, verbosity: int, *, to_terminal: bool) -> str:
+    if form is OutputFormat.JSON:
+        from aiverify.reporters.json import JsonReporter
+
+        return JsonReporter().render(reports, verbosity=verbosity)
+    from aiverify.reporters.human import HumanReporter
+
+    reporter = HumanReporter.for_stream(sys.stdout) if to_terminal else HumanReporter()
+    return reporter.render(reports, verbosity=verbosity)

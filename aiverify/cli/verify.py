@@ -1,0 +1,77 @@
+"""``aiverify verify``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aiverify.cli import options
+from aiverify.progress import Progress
+from aiverify.report import Report
+
+
+def verify(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="TARGET…", help="org/name[@revision], hf://org/name, a folder or a file.")
+    ],
+    policy: options.Policy = None,
+    convert_to: Annotated[
+        Path | None, typer.Option(help="Write safetensors twins of checkpoints into this folder.")
+    ] = None,
+    revision: options.Revision = None,
+    include: options.Include = [],  # noqa: B006 - typer reads it and makes a new list
+    exclude: options.Exclude = [],  # noqa: B006
+    cache_dir: options.CacheDir = None,
+    local_dir: options.LocalDir = None,
+    token: options.Token = None,
+    offline: options.Offline = False,
+    cert_identity: options.CertIdentity = None,
+    cert_oidc_issuer: options.CertOidcIssuer = None,
+    key: options.Key = None,
+    bundle: options.Bundle = None,
+    trusted_root: options.TrustedRoot = None,
+    require_signature: options.RequireSignature = False,
+    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> None:
+    """Fetch, digest, authenticate, scan, convert and judge models, before anything loads them.
+
+    Exit codes: 0 pass, 1 review or block, 2 could not verify.
+    """
+    from aiverify import api
+    from aiverify.cli.session import errors_said, examine_all, write
+    from aiverify.configuration import load_policy
+
+    verbosity = -1 if quiet else verbose
+    with errors_said():
+        rules = load_policy(targets, explicit=policy)
+        if require_signature:
+            rules = rules.requiring_signature("--require-signature")
+
+        def examine(target: str, progress: Progress) -> Report:
+            return api.verify(
+                target,
+                policy=rules,
+                revision=revision,
+                include=include,
+                exclude=exclude,
+                cache_dir=cache_dir,
+                local_dir=local_dir,
+                token=token,
+                offline=offline,
+                cert_identity=cert_identity,
+                cert_oidc_issuer=cert_oidc_issuer,
+                key=key,
+                bundle=bundle,
+                trusted_root=trusted_root,
+                convert_to=convert_to,
+                progress=progress,
+            )
+
+        reports, outcome = examine_all(targets, examine, verbosity=verbosity)
+        write(reports, format, output, verbosity=verbosity)
+        raise typer.Exit(outcome.exit_code)

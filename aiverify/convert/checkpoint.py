@@ -1,0 +1,201 @@
+"""From the graph of a checkpoint's pickle to a plan of its safetensors twin. Values in, a plan or an error out.
+
+Rules it keeps (those for names stand in ``walk``, those for single tensors in ``tensors``):
+
+1. The stream was read to its end and changes nothing that it did not make. Every persistent id names a storage, and
+   one key always the same storage.
+2. Every storage that is used lies uncompressed in the file, inside it, and is exactly as long as the pickle says.
+3. Tensors with the same storage, offset, size, stride and type are one tensor with several names: the first name in the
+   pickle is stored, the others are recorded as ``safetensors.torch.save_model`` records them. Other views that overlap
+   are stored separately.
+4. The twin's data is not larger than ``EXPANSION`` times the source file plus ``EXPANSION_FREE``, and no tensor
+   is strided so finely that copying it would take longer than ``MAX_STEPS`` allows.
+5. The same checkpoint gives the same twin, byte for byte, on every machine.
+
+Tensors stand in the twin by falling alignment, as the format asks, and then in the order of the source, so that both
+files are walked from front to back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from aiverify.convert.plan import (
+    ConsumedStorage,
+    ConversionPlan,
+    NotConvertibleError,
+    PlannedTensor,
+    Transform,
+)
+from aiverify.convert.strides import is_contiguous, tiling
+from aiverify.convert.tensors import StorageId, View, read_storage
+from aiverify.convert.walk import RESERVED, select
+from aiverify.formats.checkpoint import StorageRange
+from aiverify.formats.safetensors import MAX_HEADER, shown
+from aiverify.pickles.graph import Graph, Value
+
+EXPANSION = 4
+EXPANSION_FREE = 1 << 20
+MAX_STEPS = 10_000_000
+ALIGNMENT = 8
+
+_FORMAT = "format"
+
+
+def plan(
+    root: Value,
+    graph: Graph,
+    storages: Mapping[str, StorageRange | str],
+    *,
+    byteorder: Literal["little", "big"] = "little",
+    source_size: int,
+) -> ConversionPlan:
+    """Plan the twin of the checkpoint whose pickle describes ``root``.
+
+    ``storages`` says per storage key where its bytes lie in the source file of ``source_size`` bytes, or why they
+    cannot be used. ``byteorder`` is that of the storages. Raises NotConvertibleError.
+    """
+    _check_stream(graph)
+    selection = select(root)
+    stored, aliases = _without_ties(selection.views)
+    consumed = _consumed(stored, storages, source_size)
+    tensors = sorted(
+        (_planned(name, view, consumed[view.storage.key].range, byteorder) for name, view in stored.items()),
+        key=lambda tensor: (-tensor.itemsize, tensor.source_offset, tensor.source_length, tensor.name),
+    )
+    placed = _placed(tensors)
+    _check_work(placed, source_size)
+    header = _header(placed, aliases)
+    return ConversionPlan(
+        tensors=placed,
+        aliases=aliases,
+        dropped=tuple(selection.dropped),
+        storages=tuple(sorted(consumed.values(), key=lambda storage: (storage.range.offset, storage.key))),
+        header=header,
+        source_size=source_size,
+        output_size=len(header) + sum(tensor.length for tensor in placed),
+    )
+
+
+def _check_stream(graph: Graph) -> None:
+    if graph.failure is not None:
+        raise NotConvertibleError("", f"its pickle breaks off at byte {graph.failure_offset}: {graph.failure}")
+    if graph.mutations:
+        raise NotConvertibleError("", "its pickle changes something that it did not make")
+    known: dict[str, StorageId] = {}
+    for persistent in graph.persistents:
+        storage = read_storage(persistent, "")
+        if known.setdefault(storage.key, storage) != storage:
+            raise NotConvertibleError("", f"storage {shown(storage.key)} is described in two ways")
+
+
+def _without_ties(views: Mapping[str, View]) -> tuple[dict[str, View], tuple[tuple[str, str], ...]]:
+    """The views to store, and the names that stand for another one. Empty tensors have nothing to share."""
+    first: dict[View, str] = {}
+    stored: dict[str, View] = {}
+    aliases: list[tuple[str, str]] = []
+    for name, view in views.items():
+        kept = first.setdefault(view, name) if view.numel and name != _FORMAT else name
+        if kept == name:
+            stored[name] = view
+        else:
+            aliases.append((name, kept))
+    return stored, tuple(sorted(aliases))
+
+
+def _consumed(
+    views: Mapping[str, View], storages: Mapping[str, StorageRange | str], source_size: int
+) -> dict[str, ConsumedStorage]:
+    consumed: dict[str, ConsumedStorage] = {}
+    for name, view in views.items():
+        storage = view.storage
+        if storage.key in consumed:
+            continue
+        found = storages.get(storage.key, "it is not in the file")
+        if isinstance(found, str):
+            raise NotConvertibleError(name, f"storage {shown(storage.key)} cannot be used: {found}")
+        if found.length != storage.length:
+            raise NotConvertibleError(
+                name,
+                f"storage {shown(storage.key)} has {found.length} bytes, the pickle says {storage.length}",
+            )
+        if found.offset < 0 or found.offset + found.length > source_size:
+            raise NotConvertibleError(name, f"storage {shown(storage.key)} lies outside of the file")
+        consumed[storage.key] = ConsumedStorage(key=storage.key, range=found)
+    return consumed
+
+
+def _planned(name: str, view: View, storage: StorageRange, byteorder: str) -> PlannedTensor:
+    """The tensor without its place in the twin."""
+    dtype, shape = view.dtype, view.size
+    if dtype.safetensors is None:
+        raise NotConvertibleError(name, f"safetensors has no type for torch.{dtype.torch}")
+    if dtype.packed > 1:
+        if not shape:
+            raise NotConvertibleError(name, f"a single torch.{dtype.torch}, which safetensors cannot express")
+        shape = (*shape[:-1], shape[-1] * dtype.packed)
+    numel = view.numel
+    swap = dtype.swap if byteorder == "big" else 1
+    contiguous = not numel or is_contiguous(view.size, view.stride)
+    span = sum((size - 1) * stride for size, stride in zip(view.size, view.stride, strict=True)) + 1 if numel else 0
+    return PlannedTensor(
+        name=name,
+        dtype=dtype.safetensors,
+        shape=shape,
+        transform=_transform(contiguous=contiguous, swapped=swap > 1),
+        storage=view.storage.key,
+        source_offset=storage.offset + (view.offset * dtype.size if numel else 0),
+        source_length=span * dtype.size,
+        offset=0,
+        length=numel * dtype.size,
+        size=view.size,
+        stride=view.stride,
+        itemsize=dtype.size,
+        swap=swap,
+    )
+
+
+def _transform(*, contiguous: bool, swapped: bool) -> Transform:
+    if contiguous:
+        return Transform.BYTESWAP if swapped else Transform.COPY
+    return Transform.GATHER_BYTESWAP if swapped else Transform.GATHER
+
+
+def _placed(tensors: list[PlannedTensor]) -> tuple[PlannedTensor, ...]:
+    offset = 0
+    placed: list[PlannedTensor] = []
+    for tensor in tensors:
+        placed.append(replace(tensor, offset=offset))
+        offset += tensor.length
+    return tuple(placed)
+
+
+def _check_work(tensors: tuple[PlannedTensor, ...], source_size: int) -> None:
+    limit = EXPANSION * source_size + EXPANSION_FREE
+    steps = 0
+    for tensor in tensors:
+        if tensor.offset + tensor.length > limit:
+            raise NotConvertibleError(tensor.name, f"with it the twin has more than {limit} bytes of data")
+        if tensor.transform is not Transform.COPY and tensor.length:
+            steps += tiling(tensor.size, tensor.stride, tensor.itemsize).steps
+        if steps > MAX_STEPS:
+            raise NotConvertibleError(tensor.name, "it is strided too finely to be copied in reasonable time")
+
+
+def _header(tensors: tuple[PlannedTensor, ...], aliases: tuple[tuple[str, str], ...]) -> bytes:
+    """The length and the JSON of the header, padded so that the data is aligned."""
+    entries: dict[str, object] = {RESERVED: {_FORMAT: "pt", **dict(aliases)}}
+    for tensor in tensors:
+        entries[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": tensor.shape,
+            "data_offsets": (tensor.offset, tensor.offset + tensor.length),
+        }
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    if len(text) > MAX_HEADER:
+        raise NotConvertibleError("", f"the names and shapes take more than the {MAX_HEADER} bytes of a header")
+    return len(text).to_bytes(8, "little") + text

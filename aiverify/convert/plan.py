@@ -1,0 +1,110 @@
+"""What a conversion is made of: the values that the stages of it hand to each other, and how it fails.
+
+A ``ConversionPlan`` exists only if it is valid: every tensor of the checkpoint has a legal name, a type that
+safetensors knows and bytes that lie inside the source file; every name is stored, or an alias of one that is.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from aiverify.errors import AiverifyError
+from aiverify.formats.checkpoint import StorageRange
+from aiverify.formats.safetensors import shown
+from aiverify.report import Dropped
+
+
+class ConversionError(AiverifyError):
+    """A twin could not be planned or written. No file was left behind."""
+
+
+class NotConvertibleError(ConversionError):
+    """The checkpoint holds something that has no place in a safetensors file, and that must not be lost in silence.
+
+    ``path`` names the tensor or the place inside the checkpoint (empty: the whole of it), ``reason`` says why.
+    """
+
+    def __init__(self, path: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{shown(path) if path else 'the checkpoint'}: {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
+
+
+class SourceChangedError(ConversionError):
+    """The source file is not, or is no longer, the one that the plan was made for."""
+
+
+class StorageChecksumError(ConversionError):
+    """The CRC-32 of an archive entry differs from its bytes. ``storage`` is the key that the checkpoint gives it."""
+
+    def __init__(self, storage: str, stated: int, found: int) -> None:
+        super().__init__(f"storage {shown(storage)}: its CRC-32 is {found:08x}, the archive states {stated:08x}")
+        self.storage = storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumedStorage:
+    """A storage that tensors of the twin are taken from."""
+
+    key: str
+    range: StorageRange
+
+
+class Transform(enum.StrEnum):
+    """What happens to the bytes of a tensor on their way into the twin.
+
+    ``copy`` promises that the bytes in the twin are the source range, byte for byte.
+    """
+
+    COPY = "copy"
+    GATHER = "gather"
+    BYTESWAP = "byteswap"
+    GATHER_BYTESWAP = "gather+byteswap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTensor:
+    """One tensor that the twin stores.
+
+    ``dtype`` and ``shape`` are what its header says. ``source_offset`` and ``source_length`` are the bytes of the
+    source file from its first to its last element, ``offset`` and ``length`` its bytes in the data part of the twin.
+    ``size`` and ``stride`` count elements of ``itemsize`` bytes, as torch does; ``swap`` is the width in bytes that is
+    reversed.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    transform: Transform
+    storage: str
+    source_offset: int
+    source_length: int
+    offset: int
+    length: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    itemsize: int
+    swap: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionPlan:
+    """How to write one twin.
+
+    ``tensors`` are in the order of their bytes in the twin. ``aliases`` are pairs of a removed name and the stored name
+    that stands for it. ``header`` is everything before the data: the length and the padded JSON. Sizes are in bytes.
+    """
+
+    tensors: tuple[PlannedTensor, ...]
+    aliases: tuple[tuple[str, str], ...]
+    dropped: tuple[Dropped, ...]
+    storages: tuple[ConsumedStorage, ...]
+    header: bytes
+    source_size: int
+    output_size: int
+
+    @property
+    def names(self) -> int:
+        """How many tensors the checkpoint has, aliases included."""
+        return len(self.tensors) + len(self.aliases)

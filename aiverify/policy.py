@@ -1,0 +1,251 @@
+"""The user's rules, as a value that exists only if it is valid.
+
+Rules it keeps:
+
+1. A key that is not known, or is not of its type, is an error that names the file and the key.
+2. Keys that weaken (trust, waivers, accepting what was not examined, later thresholds) are refused from a source that
+   may only tighten.
+3. The digest covers everything that can change a verdict.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from aiverify.errors import AiverifyError
+from aiverify.finding import Severity
+from aiverify.report import PolicyRecord, PolicySource
+from aiverify.rules import rules
+
+
+class PolicyError(AiverifyError):
+    """A policy cannot be read, or is not valid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerRule:
+    """Who is expected to sign, and for which repositories (shell patterns; local artifacts match only ``*``).
+
+    Either ``identity`` and ``issuer`` (keyless), or ``key``: the PEM text of a public key, named ``key_name``.
+    """
+
+    repositories: tuple[str, ...] = ("*",)
+    identity: str | None = None
+    issuer: str | None = None
+    key: str | None = None
+    key_name: str = ""
+
+    def applies_to(self, repo: str | None) -> bool:
+        """Whether the rule speaks of ``repo`` (``None`` for a local artifact)."""
+        return any(pattern == "*" or (repo is not None and fnmatchcase(repo, pattern)) for pattern in self.repositories)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """One rule that does not count for one content (SHA-256): why, and the last day on which that holds."""
+
+    rule: str
+    sha256: str
+    reason: str
+    expires: datetime.date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What is allowed. The defaults are the default policy.
+
+    ``review_at`` and ``block_at`` are the severities from which a finding asks for review or blocks.
+    ``trusted_globals`` are dotted names that pickles may use; a dangerous name cannot be trusted. ``accept_unexamined``
+    are patterns of paths that may stay unexamined. ``twin_of_blocked`` lets the safetensors twin of a blocked
+    checkpoint pass.
+    """
+
+    require_signature: bool = False
+    signers: tuple[SignerRule, ...] = ()
+    review_at: Severity = Severity.MEDIUM
+    block_at: Severity = Severity.HIGH
+    trusted_globals: frozenset[str] = frozenset()
+    accept_unexamined: tuple[str, ...] = ()
+    twin_of_blocked: bool = False
+    waivers: tuple[Waiver, ...] = ()
+    sources: tuple[PolicySource, ...] = field(default=(PolicySource(name="default policy"),))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over everything but the names of the sources."""
+        content = {key: value for key, value in asdict(self).items() if key != "sources"}
+        canonical = json.dumps(content, sort_keys=True, default=_plain)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def record(self) -> PolicyRecord:
+        """What a report says about this policy."""
+        return PolicyRecord(sources=self.sources, digest=self.digest)
+
+    def with_signer(self, signer: SignerRule, source: str) -> Policy:
+        """This policy with ``signer`` as the only expected one, and a signature required: an option overrides files."""
+        return replace(
+            self, signers=(signer,), require_signature=True, sources=(*self.sources, PolicySource(name=source))
+        )
+
+    def requiring_signature(self, source: str) -> Policy:
+        """This policy with a signature required."""
+        return replace(self, require_signature=True, sources=(*self.sources, PolicySource(name=source)))
+
+
+DEFAULT_POLICY = Policy()
+
+
+def read_policy(path: Path, *, may_weaken: bool = True, table: str | None = None) -> Policy:
+    """The policy in the TOML file ``path``; ``table`` is the dotted table that holds it, as in ``pyproject.toml``.
+
+    Raises PolicyError. Key files are taken relative to the policy file.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        content: object = tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{path}: not valid TOML: {error}") from error
+    for key in table.split(".") if table else ():
+        content = content.get(key, {}) if isinstance(content, dict) else {}
+    source = PolicySource(name=str(path), digest=hashlib.sha256(raw).hexdigest())
+    return replace(_Reader(path, may_weaken).policy(content), sources=(source,))
+
+
+def _plain(value: object) -> object:
+    """JSON for what ``asdict`` leaves: sets and dates."""
+    return sorted(value) if isinstance(value, frozenset) else str(value)
+
+
+class _Reader:
+    """Reads one parsed TOML table into a Policy."""
+
+    def __init__(self, path: Path, may_weaken: bool) -> None:
+        self.path = path
+        self.may_weaken = may_weaken
+
+    def _error(self, key: str, problem: str) -> PolicyError:
+        return PolicyError(f"{self.path}: {key}: {problem}")
+
+    def policy(self, content: object) -> Policy:
+        table = self._table("the file", content, {*_KEYS, "trust"})
+        trust = self._table("trust", table.pop("trust", {}), {"globals"})
+        values: dict[str, Any] = {key: _KEYS[key](self, key, value) for key, value in table.items()}
+        if trust:
+            values["trusted_globals"] = frozenset(self._names("trust.globals", trust.get("globals", [])))
+        result = Policy(**values)
+        if not self.may_weaken:
+            self._check_tightens(result)
+        if result.review_at.rank > result.block_at.rank:
+            raise self._error("review_at", "must not come after block_at")
+        return result
+
+    def _check_tightens(self, result: Policy) -> None:
+        default = DEFAULT_POLICY
+        for item in fields(Policy):
+            value = getattr(result, item.name)
+            if item.name in ("review_at", "block_at"):
+                weakens = value.rank > getattr(default, item.name).rank
+            else:
+                weakens = item.name in _WEAKENING and value != getattr(default, item.name)
+            if weakens:
+                raise self._error(item.name, "weakens the policy, which the environment may not: give it with --policy")
+
+    def _table(self, key: str, value: object, allowed: set[str]) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self._error(key, "must be a table")
+        for unknown in sorted(set(value) - allowed):
+            raise self._error(unknown, f"is not a known key; known are {', '.join(sorted(allowed))}")
+        return dict(value)
+
+    def flag(self, key: str, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise self._error(key, "must be true or false")
+        return value
+
+    def severity(self, key: str, value: object) -> Severity:
+        try:
+            return Severity(value)  # type: ignore[arg-type]  # an enum refuses what is no member, of whatever type
+        except ValueError:
+            raise self._error(key, f"must be one of {', '.join(Severity)}") from None
+
+    def _text(self, key: str, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise self._error(key, "must be text")
+        return value
+
+    def _names(self, key: str, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise self._error(key, "must be a list of text")
+        return tuple(self._text(key, item) for item in value)
+
+    def patterns(self, key: str, value: object) -> tuple[str, ...]:
+        return self._names(key, value)
+
+    def signers(self, key: str, value: object) -> tuple[SignerRule, ...]:
+        return tuple(self._signer(f"{key}[{number}]", item) for number, item in enumerate(self._list(key, value)))
+
+    def waivers(self, key: str, value: object) -> tuple[Waiver, ...]:
+        return tuple(self._waiver(f"{key}[{number}]", item) for number, item in enumerate(self._list(key, value)))
+
+    def _list(self, key: str, value: object) -> list[object]:
+        if not isinstance(value, list):
+            raise self._error(key, f"must be written as [[{key}]]")
+        return value
+
+    def _signer(self, key: str, value: object) -> SignerRule:
+        table = self._table(key, value, {"repositories", "identity", "issuer", "key"})
+        repositories = self._names(f"{key}.repositories", table.get("repositories", ["*"]))
+        if "key" in table:
+            if "identity" in table or "issuer" in table:
+                raise self._error(key, "has a key as well as an identity")
+            name = self._text(f"{key}.key", table["key"])
+            try:
+                pem = (self.path.parent / name).read_text("ascii")
+            except (OSError, UnicodeDecodeError):
+                raise self._error(f"{key}.key", f"cannot read the public key {name}") from None
+            return SignerRule(repositories=repositories, key=pem, key_name=name)
+        if not {"identity", "issuer"} <= set(table):
+            raise self._error(key, "needs identity and issuer together, or key")
+        return SignerRule(
+            repositories=repositories,
+            identity=self._text(f"{key}.identity", table["identity"]),
+            issuer=self._text(f"{key}.issuer", table["issuer"]),
+        )
+
+    def _waiver(self, key: str, value: object) -> Waiver:
+        table = self._table(key, value, {"rule", "sha256", "reason", "expires"})
+        for missing in sorted({"rule", "sha256", "reason", "expires"} - set(table)):
+            raise self._error(key, f"needs {missing}")
+        rule, digest, expires = self._text(key, table["rule"]), self._text(key, table["sha256"]), table["expires"]
+        if rule not in rules():
+            raise self._error(f"{key}.rule", f"{rule} is not a rule")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise self._error(f"{key}.sha256", "must be 64 lower-case hex digits")
+        if not isinstance(expires, datetime.date) or isinstance(expires, datetime.datetime):
+            raise self._error(f"{key}.expires", "must be a date, as in 2027-01-31")
+        return Waiver(rule=rule, sha256=digest, reason=self._text(f"{key}.reason", table["reason"]), expires=expires)
+
+
+_KEYS: Mapping[str, Callable[[_Reader, str, object], object]] = {
+    "require_signature": _Reader.flag,
+    "signers": _Reader.signers,
+    "review_at": _Reader.severity,
+    "block_at": _Reader.severity,
+    "accept_unexamined": _Reader.patterns,
+    "twin_of_blocked": _Reader.flag,
+    "waivers": _Reader.waivers,
+}
+_WEAKENING = frozenset(("trusted_globals", "accept_unexamined", "twin_of_blocked", "waivers"))

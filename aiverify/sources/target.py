@@ -1,0 +1,76 @@
+"""What a TARGET on the command line means.
+
+The rules, in this order:
+
+- ``hf://org/name[@revision]`` is a Hub repository; only so can one without an organisation be named (``hf://gpt2``).
+- ``.``, ``..`` and whatever starts with ``./``, ``../`` or ``/`` is a path.
+- Whatever exists here is that folder or file, also when it could name a repository: an existing path wins.
+- ``org/name[@revision]`` is a Hub repository.
+- Anything else is an error that names both ways out.
+
+A revision that is given twice must be the same one, and a folder or file has none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from pathlib import Path
+
+from aiverify.errors import UsageError
+from aiverify.sources.hub import HubSource, is_repo
+from aiverify.sources.interface import HubOptions, Source, SourceError
+from aiverify.sources.local import FileSource, FolderSource
+
+HUB_SCHEME = "hf://"
+
+
+def open_source(target: str, options: HubOptions) -> Source:
+    """The source that ``target`` names. An existing folder or file wins over a Hub repository of that name.
+
+    ``options`` hold for a Hub repository. Raises SourceError for a target that names nothing, and UsageError for one
+    that contradicts ``options``. Nothing is read or sent yet.
+    """
+    if target.startswith(HUB_SCHEME):
+        return _repository(target.removeprefix(HUB_SCHEME), options, target)
+    if _is_path(target) or os.path.lexists(target):
+        return _path(target, options)
+    if "/" in target.partition("@")[0] and is_repo(target.partition("@")[0]):
+        return _repository(target, options, target)
+    raise SourceError(
+        f"{target!r} is neither a file or folder here nor a repository",
+        hint="Check the path. A Hub repository is written org/name, or hf://name if it has no organisation.",
+    )
+
+
+def _is_path(target: str) -> bool:
+    return target in (".", "..") or target.startswith(("./", "../", "/"))
+
+
+def _path(target: str, options: HubOptions) -> Source:
+    if options.revision is not None:
+        raise UsageError(
+            f"{target!r} is a path, and a path has no revision",
+            hint=f"Leave out --revision, or name the repository: {HUB_SCHEME}{target}",
+        )
+    path = Path(target)
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError) as error:
+        if path.is_symlink():
+            raise SourceError(f"the link {target!r} leads nowhere") from error
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise SourceError(f"{target!r} cannot be read: {reason}", hint="Check the path.") from error
+    return FolderSource(path, target) if is_folder else FileSource(path, target)
+
+
+def _repository(name: str, options: HubOptions, target: str) -> Source:
+    repo, at, revision = name.partition("@")
+    if at and not revision:
+        raise UsageError(f"{target!r} ends where a revision is expected", hint="Write a branch, tag or commit after @.")
+    if at and options.revision not in (None, revision):
+        raise UsageError(f"{target!r} and --revision {options.revision} name different revisions", hint="Give one.")
+    if at:
+        options = dataclasses.replace(options, revision=revision)
+    return HubSource(repo, options, target)
