@@ -54,9 +54,7 @@ def verify(
         Options(
             policy=_policy(policy, cert_identity, cert_oidc_issuer, key),
             selection=Selection(include=tuple(include), exclude=tuple(exclude)),
-            hub=HubOptions(
-                revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token, offline=offline
-            ),
+            hub=HubOptions(revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token, offline=offline),
             bundle=bundle,
             trusted_root=trusted_root,
             convert_to=convert_to,

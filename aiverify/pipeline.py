@@ -75,7 +75,7 @@ class _Run:
         except HostileSourceError as error:
             return self._refused(error.finding)
         digests = list(digest_files(fetched.files, self.progress))
-        findings = [*fetched.findings, *compare(fetched.files, digests)]
+        findings = [*fetched.findings, *compare(fetched.files, digests, stated=fetched.kind is SourceKind.HUB)]
         signatures: tuple[SignatureResult, ...] = ()
         if self.options.authenticate:
             formats = {digest.path: recognise(digest.location, digest.path) for digest in digests}
@@ -134,7 +134,10 @@ class _Run:
         from aiverify.sources.target import open_source
 
         self.progress.stage("fetch")
-        return open_source(self.target, self.options.hub).fetch(self.options.selection, self.progress)
+        selection = self.options.selection
+        if selection.include and self.options.authenticate:  # a selection of files does not deselect their signature
+            selection = replace(selection, include=(*selection.include, "model.sig"))
+        return open_source(self.target, self.options.hub).fetch(selection, self.progress)
 
     def _files(
         self, fetched: Fetched, formats: Mapping[str, Format], digests: Sequence[Digest]

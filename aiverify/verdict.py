@@ -144,7 +144,8 @@ class _Court:
         failed = [Outcome.ERROR] if self.evidence.failed else []
         outcome = worst([chosen.outcome, *others, *failed])
         weights = [path for path in chosen.files if path in self.weights]
-        subject = f"about the variant {chosen.name}: {', '.join(weights[:3])}{' …' if len(weights) > 3 else ''}"
+        loads = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
+        subject = f"the variant {chosen.name}: a load would use {loads}"
         return Verdict(outcome=outcome, variant=chosen.name, reasons=(subject, *self._causes(exempt)))
 
     def _chosen(self, variants: Sequence[Variant]) -> Variant | None:

@@ -57,10 +57,10 @@ def _tell(work: Path, verbosity: int) -> list[str]:
                 report = run(story.repo, story.options, progress)
             typer.echo(reporter.render([report], verbosity=verbosity))
             outcome = report.verdict.outcome
-            outcomes.append((story.repo, outcome, report.verdict.variant or "–"))
+            outcomes.append((story.repo, outcome, report.verdict.variant or "none"))
             if outcome is not story.expected:
                 surprises.append(f"{story.repo} came out as {outcome}, not {story.expected}")
     typer.echo("── The four verdicts\n")
-    for repo, outcome, variant in outcomes:
-        typer.echo(f"  {repo:<16} {outcome:<7} {variant}")
+    for repo, verdict, variant in outcomes:
+        typer.echo(f"  {repo:<16} {verdict:<7} {variant}")
     return surprises

@@ -71,14 +71,17 @@ def digest_files(files: Sequence[FetchedFile], progress: Progress) -> Iterator[D
             raise
 
 
-def compare(files: Sequence[FetchedFile], digests: Sequence[Digest]) -> Iterator[Finding]:
-    """What the digests say about the source's statements."""
+def compare(files: Sequence[FetchedFile], digests: Sequence[Digest], *, stated: bool) -> Iterator[Finding]:
+    """What the digests say about the source's statements. ``stated`` tells that the source should have made some."""
     for file, digest in zip(files, digests, strict=True):
         if file.sha256 is not None:
             if digest.sha256 != file.sha256:
                 yield _mismatch(file.path, "SHA-256", file.sha256, digest.sha256)
-        elif file.git_sha1 is not None and digest.git_sha1 is not None and digest.git_sha1 != file.git_sha1:
-            yield _mismatch(file.path, "git blob id", file.git_sha1, digest.git_sha1)
+        elif file.git_sha1 is not None:
+            if digest.git_sha1 != file.git_sha1:
+                yield _mismatch(file.path, "git blob id", file.git_sha1, digest.git_sha1 or "nothing")
+        elif stated:
+            yield finding("AIV104", "the Hub states no digest for it", file=file.path)
 
 
 def changed(digests: Sequence[Digest]) -> Iterator[Finding]:

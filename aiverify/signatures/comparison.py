@@ -92,7 +92,7 @@ def _harmless(file: ArtifactFile) -> bool:
 def _changed(file: ArtifactFile, resource: Resource) -> Finding:
     return finding(
         "AIV205",
-        f"The file has SHA-256 {file.sha256}, but {resource.digest} was signed.",
+        f"The file has SHA-256 {file.sha256[:12]}…, but {resource.digest[:12]}… was signed.",
         file=file.path,
         evidence={"signed": resource.digest, "actual": file.sha256},
     )

@@ -257,10 +257,11 @@ def _compared(
         ), unread.findings
     comparison = compare(manifest, files, signature_path=path, left_out=left_out)
     vouched = standing.outcome in ("verified", "unpinned")
+    broken = sum(item.rule == "AIV205" for item in comparison.findings)
     result = SignatureResult(
         kind=kind,
-        outcome=standing.outcome,
-        detail=standing.detail,
+        outcome="failed" if broken else standing.outcome,
+        detail=f"{standing.detail} But {broken} of the signed files changed." if broken else standing.detail,
         signer=standing.signer,
         covers=comparison.covers if vouched else (),
     )
