@@ -139,6 +139,8 @@ def _planned(name: str, view: View, storage: StorageRange, byteorder: str) -> Pl
         shape = (*shape[:-1], shape[-1] * dtype.packed)
     numel = view.numel
     swap = dtype.swap if byteorder == "big" else 1
+    if swap > 1 and view.storage.dtype is None:
+        raise NotConvertibleError(name, "torch does not swap the bytes of an untyped storage: which order is meant?")
     contiguous = not numel or is_contiguous(view.size, view.stride)
     span = sum((size - 1) * stride for size, stride in zip(view.size, view.stride, strict=True)) + 1 if numel else 0
     return PlannedTensor(

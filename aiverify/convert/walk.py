@@ -86,6 +86,7 @@ class _Walk:
         self.attributes: list[tuple[str, Value]] = []
         self.entered: set[int] = set()
         self.count = 0
+        self.prefix = ""
 
     def run(self) -> Selection:
         if not is_mapping(self.root):
@@ -121,8 +122,8 @@ class _Walk:
         for path, value in top:
             if value is not model:
                 self._leave_behind(path, value, wrapper)
-        for path, value in self._entries(wrapper, model):
-            yield path.removeprefix(f"{wrapper}."), value
+        self.prefix = f"{wrapper}."
+        yield from self._entries(wrapper, model)
 
     def _is_wrapper(self, path: str, value: Value) -> bool:
         return path in WRAPPERS and is_mapping(value) and id(value) in self.holders
@@ -173,13 +174,14 @@ class _Walk:
                 raise NotConvertibleError(path, f"a key that is {_article(type_of(key))}: what it equals is not known")
 
     def _add(self, path: str, value: Value) -> None:
-        if path == RESERVED or not path or len(path) > MAX_NAME or not is_plain(path):
+        name = path.removeprefix(self.prefix)
+        if name == RESERVED or not name or len(name) > MAX_NAME or not is_plain(name):
             raise NotConvertibleError(path, "not a name that a tensor may have")
-        if path in self.selection.views:
+        if name in self.selection.views:
             raise NotConvertibleError(path, "two tensors have this name")
         node = read_tensor(value, path)
-        self.attributes += [(f"{path}.{name}", attribute) for name, attribute in node.attributes]
-        self.selection.views[path] = node.view
+        self.attributes += [(_join(path, attribute), held) for attribute, held in node.attributes]
+        self.selection.views[name] = node.view
 
     def _drop(self, path: str, value: Value, what: str = "") -> None:
         self.selection.dropped.append(Dropped(path=shown_path(path), type=type_of(value) + what))

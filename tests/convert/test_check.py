@@ -1,5 +1,6 @@
 """The second opinion: the safetensors library in a process of its own."""
 
+import ctypes
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ from aiverify.formats.safetensors import DTYPE_BITS
 def made() -> ConversionPlan:
     build = GraphBuilder()
     shared = build.tensor()
-    root = build.dict({"ä w": shared, "tied": shared, "b": build.tensor(build.storage("1", "torch.BFloat16Storage", 4, 2))})
+    root = build.dict(
+        {"ä w": shared, "tied": shared, "b": build.tensor(build.storage("1", "torch.BFloat16Storage", 4, 2))}
+    )
     return plan(root, build.graph, build.storages, source_size=build.size)
 
 
@@ -73,8 +76,7 @@ def test_an_interpreter_that_does_not_answer_is_an_error(made, tmp_path, monkeyp
 def test_every_type_has_the_name_and_width_that_safetensors_gives_it(name, tmp_path):
     dtype = DTYPES[name]
     data = bytearray(dtype.size * 4)
-    pointer = (__import__("ctypes").c_char * len(data)).from_buffer(data)
-    address = __import__("ctypes").addressof(pointer)
+    address = ctypes.addressof((ctypes.c_char * len(data)).from_buffer(data))
     serialize_file({"w": TensorSpec(dtype=name, shape=[4], data_ptr=address, data_len=len(data))}, str(tmp_path / "t"))
     raw = (tmp_path / "t").read_bytes()
     assert f'"dtype":"{dtype.safetensors}"'.encode() in raw

@@ -23,7 +23,7 @@ def copied(data: np.ndarray, size, stride, offset=0, swap=1) -> tuple[bytes, int
     def read(at: int, count: int) -> bytes:
         nonlocal calls
         calls += 1
-        assert START <= at
+        assert at >= START
         assert at + count <= len(raw)
         return raw[at : at + count]
 

@@ -33,7 +33,23 @@ def test_an_index_maps_each_tensor_to_the_path_of_its_shard():
 
 @pytest.mark.parametrize(
     "shard",
-    ["/etc/passwd", "../x.bin", "a/../../x", "", ".", "./x", "a//b", "a\\..\\x", "C:x", "x\0", "x\n", "\u202ex", 3, None, ["x"]],
+    [
+        "/etc/passwd",
+        "../x.bin",
+        "a/../../x",
+        "",
+        ".",
+        "./x",
+        "a//b",
+        "a\\..\\x",
+        "C:x",
+        "x\0",
+        "x\n",
+        "\u202ex",
+        3,
+        None,
+        ["x"],
+    ],
 )
 def test_a_shard_outside_of_the_folder_is_refused(shard):
     with pytest.raises(MalformedIndexError, match="outside the folder"):
@@ -60,7 +76,10 @@ def test_what_is_no_index_is_refused_and_is_a_finding(data):
     assert (index, found.rule, found.file) == (None, "AIV407", PATH)
 
 
-@given(st.binary(max_size=60) | st.recursive(st.none() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)).map(index_of))
+@given(
+    st.binary(max_size=60)
+    | st.recursive(st.none() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)).map(index_of)
+)
 def test_whatever_the_bytes_are_the_answer_is_an_index_or_a_refusal(data):
     try:
         index = read_index(data, PATH)

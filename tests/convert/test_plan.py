@@ -243,7 +243,7 @@ def test_the_model_is_taken_out_of_its_wrapper_and_its_siblings_are_listed(build
         "optimizer": "dict with tensors",
         "callbacks": "dict with tensors",
         "optimizer_states": "list with tensors",
-        "n": "int",
+        f"{wrapper}.n": "int",
     }
     assert [storage.key for storage in result.storages] == ["0"]
 
@@ -472,7 +472,10 @@ TENSORS = {
         lambda build: build.tensor(build.storage("0", "torch.storage.UntypedStorage", 64, 1)),
         "without a type",
     ),
-    "a storage from elsewhere": (lambda build: build.tensor(build.storage("0", "evil.FloatStorage")), "of unknown type"),
+    "a storage from elsewhere": (
+        lambda build: build.tensor(build.storage("0", "evil.FloatStorage")),
+        "of unknown type",
+    ),
     "a subclass": (lambda build: from_type(build, "torch.masked.MaskedTensor"), "of the subclass"),
     "a subclass made by another function": (
         lambda build: from_type(build, "torch.Tensor", function="os.system"),
@@ -542,8 +545,10 @@ TENSORS = {
     "one packed element": (
         lambda build: changed(
             v3(build, "torch.float4_e2m1fn_x2"),
-            args=(build.storage("1", "torch.storage.UntypedStorage", 1, 1), 0, (), (), False, None)
-            + (build.name("torch.float4_e2m1fn_x2"),),
+            args=(
+                *(build.storage("1", "torch.storage.UntypedStorage", 1, 1), 0, (), (), False, None),
+                build.name("torch.float4_e2m1fn_x2"),
+            ),
         ),
         "cannot express",
     ),

@@ -187,7 +187,8 @@ def test_nothing_is_written_into_a_hub_cache_wherever_it_is(artifact, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("variable", "below"), [("HF_HUB_CACHE", "."), ("HUGGINGFACE_HUB_CACHE", "."), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")]
+    ("variable", "below"),
+    [("HF_HUB_CACHE", "."), ("HUGGINGFACE_HUB_CACHE", "."), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")],
 )
 def test_nothing_is_written_into_the_hub_cache_in_use(artifact, tmp_path, monkeypatch, variable, below):
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):

@@ -48,7 +48,9 @@ def test_a_reader_that_stands_elsewhere_or_gives_short_answers_is_read_from_the_
 
 @pytest.mark.parametrize("dtype", sorted(DTYPE_BITS))
 def test_every_type_has_the_width_that_the_library_gives_it(dtype):
-    raw = file_of({"a": {"dtype": dtype, "shape": [8], "data_offsets": [0, DTYPE_BITS[dtype]]}}, bytes(DTYPE_BITS[dtype]))
+    raw = file_of(
+        {"a": {"dtype": dtype, "shape": [8], "data_offsets": [0, DTYPE_BITS[dtype]]}}, bytes(DTYPE_BITS[dtype])
+    )
     assert read(raw).tensors[0].dtype == dtype
     assert safetensors.deserialize(raw)[0][1]["dtype"] == dtype
 
@@ -109,10 +111,12 @@ def test_a_broken_header_is_refused_with_the_rule_it_breaks(case):
         read(raw)
 
 
-@pytest.mark.parametrize("bomb", [b"[" * 90_000_000, b'{"a":' * 400_000, b'"' * 90_000_000, b'{"a":[' + b"1," * 20_000_000])
+@pytest.mark.parametrize(
+    "bomb", [b"[" * 90_000_000, b'{"a":' * 400_000, b'"' * 90_000_000, b'{"a":[' + b"1," * 20_000_000]
+)
 def test_a_header_made_to_exhaust_the_reader_is_refused_before_it_is_parsed(bomb):
     raw = file_of(b"{" + bomb)
-    with pytest.raises(MalformedHeaderError, match="nested deeper|more values|more than 1000000"):
+    with pytest.raises(MalformedHeaderError, match=r"nested deeper|more values|more than 1000000"):
         read(raw)
 
 
@@ -139,11 +143,12 @@ def test_the_tail_of_a_huge_file_is_never_read():
     assert read_header(HeaderOnly(head), len(head) + (1 << 50)).tensors[0].end == 1 << 50
 
 
-# Whatever we accept the library opens with the same content; whatever the library opens and we refuse, we refuse for one
-# of these reasons, where we mean to be stricter.
+# What we accept the library opens, with the same content; what it opens and we refuse, we refuse for one of these reasons.
 STRICTER = ("stands twice", "not an object of dtype", "cannot be shown", "at most 1024", "does not begin with {")
 
-names = st.text(st.characters(codec="utf-8"), max_size=3) | st.sampled_from(["a", "b", "__metadata__", "dtype", "shape"])
+names = st.text(st.characters(codec="utf-8"), max_size=3) | st.sampled_from(
+    ["a", "b", "__metadata__", "dtype", "shape"]
+)
 numbers = st.integers(0, 9) | st.sampled_from([-1, 1 << 32, 1 << 63, (1 << 64) - 1, 1 << 64, 1.0, True, "1", None])
 infos = st.fixed_dictionaries(
     {
@@ -160,6 +165,13 @@ loose = st.recursive(
 )
 
 
+def read_or_reason(raw: bytes) -> Header | str:
+    try:
+        return read(raw)
+    except MalformedHeaderError as error:
+        return str(error)
+
+
 @st.composite
 def nearly_valid(draw):
     """A valid file, and then perhaps one change to it."""
@@ -167,12 +179,14 @@ def nearly_valid(draw):
     offset = 0
     for name in draw(st.lists(names.filter("__metadata__".__ne__), unique=True, max_size=4)):
         dtype = draw(st.sampled_from(sorted(DTYPE_BITS)))
-        shape = draw(st.lists(st.integers(0, 4), max_size=2)) + [8]
+        shape = draw(st.lists(st.integers(0, 4), max_size=2).map(lambda sizes: [*sizes, 8]))
         length = int(np.prod(shape)) * DTYPE_BITS[dtype] // 8
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + length]}
         offset += length
     if draw(st.booleans()):
-        header["__metadata__"] = draw(st.dictionaries(names, st.text(st.characters(codec="utf-8"), max_size=3), max_size=2))
+        header["__metadata__"] = draw(
+            st.dictionaries(names, st.text(st.characters(codec="utf-8"), max_size=3), max_size=2)
+        )
     raw = bytearray(file_of(header, bytes(offset)))
     for _ in range(draw(st.integers(0, 2))):
         position = draw(st.integers(0, len(raw) - 1))
@@ -198,10 +212,9 @@ def test_the_library_and_we_agree_on_what_a_valid_file_is(raw):
         theirs = dict(safetensors.deserialize(raw))
     except safetensors.SafetensorError:
         theirs = None
-    try:
-        ours = read(raw)
-    except MalformedHeaderError as error:
-        assert theirs is None or any(reason in str(error) for reason in STRICTER), error
+    ours = read_or_reason(raw)
+    if isinstance(ours, str):
+        assert theirs is None or any(reason in ours for reason in STRICTER), ours
         return
     assert theirs is not None
     assert {entry.name: (entry.dtype, list(entry.shape)) for entry in ours.tensors} == {

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,15 @@ def test_progress_counts_every_byte_once(root: Path, options: Options) -> None:
     assert "large.bin" in listener.details
     ranges = [request.headers.get("range") for request in hub.cdn_requests]
     assert "bytes=10485760-" in ranges
+
+
+def test_progress_counts_what_need_not_be_transferred(root: Path, options: Options) -> None:
+    shutil.copy(root / "org" / "model" / "model.safetensors", root / "org" / "model" / "copy.safetensors")
+    listener = Listener()
+    with LyingHub(root) as hub:
+        HubSource("org/model", options(hub)).fetch(Selection(), listener)
+    assert len(hub.cdn_requests) == 2
+    assert listener.stages[-1] == ("fetch", listener.count)
 
 
 def test_progress_of_what_is_already_there_is_nothing(hub: LyingHub, options: Options) -> None:
@@ -406,15 +416,40 @@ def test_a_listing_in_the_clients_memory_or_cache_is_replaced(root: Path, option
         assert repository is not None
         folder = tmp_path / "cache" / "models--org--model"
         hostile = _tree_cache.TreeCacheEntry(1, "b" * 40, "../../../steered", 1, "c" * 64)
+        kept = folder / "trees" / f"{repository.commit}.json"
+        memory = _tree_cache._IN_MEMORY_TREE_CACHE
         for planted in ({"config.json": hostile}, {"evil.py": hostile}, {}):
-            for forget in (False, True):
+            for place in ("disk and memory", "disk", "memory", "disk only"):
+                honest = dict(memory)
+                before = kept.read_bytes() if kept.exists() else b"{"
                 _tree_cache.write_tree_cache(str(folder), repository.commit, planted)
-                if forget:
-                    _tree_cache._IN_MEMORY_TREE_CACHE.clear()
+                if place == "disk":
+                    memory.clear()
+                elif place == "memory":
+                    kept.write_bytes(before)
+                elif place == "disk only":
+                    memory.update(honest)
                 fetched = fetch(options(hub))
                 assert [file.path for file in fetched.files] == sorted(repository.files)
                 assert fetch(options(hub, offline=True)) == fetched
+                snapshot_download("org/model", revision=fetched.revision, cache_dir=tmp_path / "cache")
+        kept.write_text("{")
+        assert fetch(options(hub)) == fetched
+        assert fetch(options(hub, offline=True)) == fetched
     assert not any("steered" in path for path in everything(tmp_path))
+
+
+def test_a_planted_listing_that_cannot_be_replaced_ends_the_download(
+    hub: LyingHub, options: Options, tmp_path: Path
+) -> None:
+    repository = hub.repository("org/model")
+    assert repository is not None
+    folder = tmp_path / "cache" / "models--org--model"
+    planted = {"evil.py": _tree_cache.TreeCacheEntry(1, "b" * 40)}
+    _tree_cache.write_tree_cache(str(folder), repository.commit, planted)
+    (folder / "trees").rename(folder / "elsewhere")
+    (folder / "trees").write_text("no folder")
+    assert "cannot be replaced" in str(refused(options(hub)))
 
 
 def test_a_lie_told_once_is_not_remembered(root: Path, options: Options) -> None:
@@ -479,6 +514,20 @@ def test_a_connection_that_is_cut_once_is_taken_up_again(root: Path, options: Op
     with LyingHub(root, about="model.safetensors", body="cut", times=1) as hub:
         fetched = fetch(options(hub))
     assert (fetched.root / "model.safetensors").read_bytes() == (root / "org/model/model.safetensors").read_bytes()
+
+
+def test_an_answer_that_breaks_off_is_an_answer(root: Path, options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    with LyingHub(root, about="config.json", body="cut", times=watch.MAX_UNANSWERED + 1) as hub:
+        assert len(fetch(options(hub)).files) == 4
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://a:b:c/", "http://\x7f/"])
+def test_a_redirect_to_no_place_is_refused(root: Path, options: Options, location: str) -> None:
+    with LyingHub(root, head={"Location": location}) as hub:
+        error = refused(options(hub))
+    assert isinstance(error, HostileSourceError)
+    assert "redirects" in str(error)
 
 
 def test_a_connection_that_is_always_cut_is_an_error(
@@ -739,6 +788,29 @@ def test_an_unwatched_download_is_noticed(root: Path, options: Options, monkeypa
     monkeypatch.setattr(watch.Watch, "on_response", lambda *_: None)
     with LyingHub(root) as hub:
         assert "without having been watched" in str(refused(options(hub)))
+
+
+def test_a_host_program_that_takes_its_session_back_is_noticed(hub: LyingHub, options: Options) -> None:
+    class Selfish(Silent):
+        def stage(self, name: str, total: int | None = None) -> None:
+            if total:
+                set_client_factory(_http.default_client_factory)
+
+    with pytest.raises(SourceError, match="without having been watched"):
+        HubSource("org/model", options(hub)).fetch(Selection(), Selfish())
+    assert _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory
+    assert not hooked()
+
+
+def test_what_the_client_would_log_is_not_logged(
+    root: Path, options: Options, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with LyingHub(root, about="model.safetensors", body="cut", times=1) as hub:
+        fetch(options(hub))
+    assert not [record for record in caplog.records if record.name.startswith("huggingface_hub")]
+    with LyingHub(root, about="model.safetensors", body="cut", times=1) as hub:
+        snapshot_download("org/model", cache_dir=tmp_path / "plain", endpoint=hub.endpoint)
+    assert [record for record in caplog.records if record.name.startswith("huggingface_hub")]
 
 
 def test_downloads_side_by_side_do_not_disturb_each_other(root: Path, options: Options, tmp_path: Path) -> None:

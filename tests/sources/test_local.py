@@ -18,7 +18,7 @@ from aiverify.artifact import Fetched, SourceKind
 from aiverify.progress import Silent
 from aiverify.sources import local
 from aiverify.sources.interface import HostileSourceError, Selection, SourceError
-from aiverify.sources.local import FileSource, FolderSource
+from aiverify.sources.local import FileSource, FolderSource, strangers
 
 
 def fetch(folder: Path, *, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Fetched:
@@ -316,6 +316,13 @@ def test_an_unreadable_folder_is_an_error_that_names_it(unprivileged: Path) -> N
     forbid(unprivileged)
     with pytest.raises(SourceError, match="permission denied"):
         fetch(unprivileged)
+
+
+def test_strangers_are_not_missed_in_a_folder_that_cannot_be_read(unprivileged: Path) -> None:
+    assert strangers(unprivileged, ["config.json"]) == ["unet/deep/a.txt", "unet/weights.bin"]
+    forbid(unprivileged / "unet" / "deep")
+    with pytest.raises(SourceError, match=r"unet/deep cannot be read"):
+        strangers(unprivileged, ["config.json"])
 
 
 def test_a_single_file_is_taken_where_it_lies(folder: Path) -> None:

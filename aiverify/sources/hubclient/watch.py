@@ -150,10 +150,7 @@ class Watch:
         check_commit(self._repo, self._commit, file.path, response.headers)
         if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
             self._check_patience(response.headers)
-        location = response.headers.get("location")
-        target = urljoin(url, location) if location is not None else url
-        if location is not None:
-            self._expect(target, file)
+        target = self._target(url, file, response.headers.get("location"))
         if response.request.method != "HEAD":
             self._bound(response, file)
             return
@@ -164,11 +161,17 @@ class Watch:
             self.checked.add(file.path)
             self._progress.detail(file.path)
 
-    def _expect(self, url: str, file: StatedFile) -> None:
+    def _target(self, url: str, file: StatedFile, location: str | None) -> str:
+        """Where the answer sends the client for ``file``, from now on one of the expected URLs."""
+        if location is None:
+            return url
         try:
-            self._files[str(httpx2.URL(url))] = file
-        except httpx2.InvalidURL:
-            raise hostile(self._repo, f"the endpoint redirects {file.path} to no place", url, file=file.path) from None
+            target = urljoin(url, location)
+            self._files[str(httpx2.URL(target))] = file
+        except (httpx2.InvalidURL, ValueError):
+            what = f"the endpoint redirects {file.path} to no place"
+            raise hostile(self._repo, what, location, file=file.path) from None
+        return target
 
     def _check_patience(self, headers: Mapping[str, str]) -> None:
         asked = f"{headers.get('retry-after', '')}", f"{headers.get('ratelimit', '')}"

@@ -1,0 +1,196 @@
+"""Write the pages that say what the program says: commands, rules, and the list of decisions.
+
+``python docs/generate.py`` writes them; ``pages()`` gives them as values, so that a test can tell when they are stale.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from aiverify.cli.app import app
+from aiverify.report import Outcome
+from aiverify.rules import Rule, rules
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py. Do not edit. -->\n"
+FAMILIES = {
+    "1": "Integrity",
+    "2": "Signatures",
+    "3": "Pickles",
+    "4": "Other formats and containers",
+    "5": "Configuration and code",
+    "6": "Repositories",
+    "7": "Loader advisories",
+}
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: its path below ``docs/`` and its text."""
+    made = {"reference/commands.md": commands(), "rules/index.md": rule_index(), "decisions/index.md": decisions()}
+    return made | {f"rules/{rule.id}.md": rule_page(rule) for rule in rules().values()}
+
+
+def main() -> None:
+    """Write what differs, and remove pages of rules that are gone."""
+    made = pages()
+    for name, text in made.items():
+        path = DOCS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+    for path in (DOCS / "rules").glob("AIV*.md"):
+        if f"rules/{path.name}" not in made:
+            path.unlink()
+
+
+# Rules
+
+
+def rule_page(rule: Rule) -> str:
+    """The page of one rule."""
+    return "\n".join(
+        (
+            f"# {rule.id}: {rule.title}\n",
+            NOTE,
+            f"Severity: **{rule.severity}**, unless the finding says otherwise."
+            " What a severity does to the verdict is said in [Verdicts](../verdicts.md).\n",
+            f"## What was seen\n\n{rule.what}\n",
+            f"## Why it matters\n\n{rule.why}\n",
+            f"## What to do\n\n{rule.fix}\n",
+            f"In a terminal: `aiverify explain {rule.id}`. All rules: [Rules](index.md).\n",
+        )
+    )
+
+
+def rule_index() -> str:
+    """The list of all rules."""
+    lines = ["# Rules\n", NOTE]
+    lines.append(
+        "Every finding names a rule. The ids are stable. The severity is the rule's own; a single finding may carry"
+        " another one, with the reason in its message.\n"
+    )
+    family = None
+    for rule in rules().values():
+        if family != rule.id[3]:
+            family = rule.id[3]
+            lines.append(f"\n## {FAMILIES[family]}\n\n| rule | title | severity |\n|---|---|---|")
+        lines.append(f"| [{rule.id}]({rule.id}.md) | {rule.title} | {rule.severity} |")
+    return "\n".join(lines) + "\n"
+
+
+# Decisions
+
+
+def decisions() -> str:
+    """The list of decision records, by their first lines."""
+    lines = ["# Decisions\n", NOTE, "Each record says what was decided, why, and what follows from it.\n"]
+    for path in sorted((DOCS / "decisions").glob("0*.md")):
+        title = path.read_text("utf-8").partition("\n")[0].removeprefix("# ")
+        lines.append(f"- [{title}]({path.name})")
+    return "\n".join(lines) + "\n"
+
+
+# Commands
+
+
+def commands() -> str:
+    """The reference of the command line, from the program's own definitions."""
+    root: Any = typer.main.get_command(app)
+    lines = ["# Commands\n", NOTE, f"{_sentence(root.help)}\n", "## Exit codes\n", *_exit_codes(), ""]
+    lines += [*_section("aiverify", root), ""]
+    for name, command in root.commands.items():
+        lines += [*_section(f"aiverify {name}", command), ""]
+    lines += _environment(root)
+    return "\n".join(lines) + "\n"
+
+
+def _exit_codes() -> Iterator[str]:
+    yield "| verdict | exit code |"
+    yield "|---|---|"
+    for outcome in Outcome:
+        yield f"| `{outcome}` | {outcome.exit_code} |"
+    yield "\nA usage error, or a failure of aiverify itself, is 2 as well. Several targets: the gravest verdict counts."
+
+
+def _section(name: str, command: Any) -> Iterator[str]:
+    arguments = [item for item in command.params if item.param_type_name == "argument"]
+    options = [item for item in command.params if item.param_type_name == "option"]
+    usage = " ".join([name, "[OPTIONS]", *(_argument(item) for item in arguments)])
+    yield f"## {name}\n"
+    yield f"```text\n{usage}\n```\n"
+    yield f"{_sentence(command.help)}\n"
+    if arguments:
+        yield "| argument | meaning |"
+        yield "|---|---|"
+        for item in arguments:
+            yield f"| `{_argument(item)}` | {_cell(item.help)} |"
+        yield ""
+    yield "| option | meaning | environment |"
+    yield "|---|---|---|"
+    for item in options:
+        if item.name not in ("install_completion", "show_completion"):
+            yield f"| {_names(item)} | {_meaning(item)} | {_variable(item)} |"
+    yield "| `--help`, `-h` | Show the help and exit. | |"
+
+
+def _argument(item: Any) -> str:
+    text = item.metavar or item.name.upper()
+    return text if item.required else f"[{text}]"
+
+
+def _names(item: Any) -> str:
+    return ", ".join(f"`{name}`" for name in item.opts)
+
+
+def _meaning(item: Any) -> str:
+    text = _cell(item.help)
+    if isinstance(item.default, enum.Enum):
+        text += f" One of {', '.join(f'`{choice.value}`' for choice in type(item.default))}."
+        text += f" Default: `{item.default.value}`."
+    return text
+
+
+def _variable(item: Any) -> str:
+    return f"`{item.envvar}`" if item.envvar else ""
+
+
+def _environment(root: Any) -> Iterator[str]:
+    yield "## Environment\n"
+    yield "| variable | meaning |"
+    yield "|---|---|"
+    found: dict[str, str] = {}
+    for command in root.commands.values():
+        for item in command.params:
+            if item.envvar:
+                found[item.envvar] = f"The same as `{item.opts[0]}`."
+    for name, text in sorted((found | dict(ENVIRONMENT)).items()):
+        yield f"| `{name}` | {text} |"
+
+
+# What is read from the environment without an option that says so.
+ENVIRONMENT: Mapping[str, str] = {
+    "AIVERIFY_DEBUG": "When set, a failure of aiverify itself shows where it happened.",
+    "AIVERIFY_POLICY": "A policy file, as with `--policy`; keys that weaken the policy are refused in it.",
+    "AIVERIFY_REQUIRE_SIGNATURE": "`1`, `true`, `yes` or `on`: the same as `--require-signature`, for every command.",
+    "HF_*": "The Hub client's own variables (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_CACHE`, …) keep their meaning.",
+    "NO_COLOR": "When set and not empty: no colour.",
+}
+
+
+def _sentence(text: str | None) -> str:
+    """A help text as one paragraph per paragraph."""
+    return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", (text or "").strip()))
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()
