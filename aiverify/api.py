@@ -5,12 +5,14 @@ Imports that cost time (sigstore, huggingface_hub, fickling) happen only when a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiverify.configuration import named_policy
 from aiverify.errors import UsageError
-from aiverify.policy import Policy, SignerRule, read_policy
+from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule
 
 if TYPE_CHECKING:
     from aiverify.progress import Progress
@@ -39,10 +41,10 @@ def verify(
     """Fetch, digest, authenticate, scan, convert and judge ``target``.
 
     ``target`` is ``org/name[@revision]``, ``hf://org/name[@revision]``, a folder or a file. ``policy`` is a Policy, or
-    the path of a policy file; without it the default policy holds (configuration files are the command line's
-    business). ``cert_identity`` and ``cert_oidc_issuer`` go together and name the expected keyless signer, ``key`` is
-    the PEM file of an expected public key. ``convert_to`` is the folder for safetensors twins; without it, nothing is
-    written.
+    the path of a policy file, which must not lie inside ``target``; without it the default policy holds (finding
+    configuration files is the command line's business). ``cert_identity`` and ``cert_oidc_issuer`` go together and name
+    the expected keyless signer, ``key`` is the PEM file of an expected public key. ``convert_to`` is the folder for
+    safetensors twins; without it, nothing is written.
 
     Returns the report, whatever the verdict. Raises AiverifyError when the run could not be done at all.
     """
@@ -52,7 +54,7 @@ def verify(
     return run(
         str(target),
         Options(
-            policy=_policy(policy, cert_identity, cert_oidc_issuer, key),
+            policy=_expecting(_policy(policy, str(target), cache_dir, local_dir), cert_identity, cert_oidc_issuer, key),
             selection=Selection(include=tuple(include), exclude=tuple(exclude)),
             hub=HubOptions(revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token, offline=offline),
             bundle=bundle,
@@ -75,12 +77,12 @@ def scan(
     from aiverify.pipeline import Options, run
     from aiverify.sources.interface import Selection, SourceError
 
-    if not Path(path).exists():
+    if not os.path.lexists(path):
         raise SourceError(
             f"{path}: no such file or folder", hint="scan reads local files only; verify also knows the Hub."
         )
     options = Options(
-        policy=_policy(policy, None, None, None),
+        policy=_policy(policy, str(path)),
         selection=Selection(include=tuple(include), exclude=tuple(exclude)),
         authenticate=False,
         convert=False,
@@ -88,9 +90,14 @@ def scan(
     return run(str(Path(path).absolute()), options, progress)
 
 
-def _policy(policy: Policy | Path | None, identity: str | None, issuer: str | None, key: Path | None) -> Policy:
-    result = read_policy(policy) if isinstance(policy, Path) else policy or Policy()
-    if key is not None and (identity or issuer):
+def _policy(policy: Policy | Path | None, target: str, *downloads: Path | None) -> Policy:
+    return named_policy(policy, target, downloads) if isinstance(policy, Path) else policy or DEFAULT_POLICY
+
+
+def _expecting(policy: Policy, identity: str | None, issuer: str | None, key: Path | None) -> Policy:
+    """``policy`` with the signer that the arguments name. An empty one, as of an unset variable, is an error."""
+    named = identity is not None or issuer is not None
+    if key is not None and named:
         raise UsageError(
             "a key and an identity cannot both be expected", hint="Give --key or --cert-identity, not both."
         )
@@ -99,12 +106,12 @@ def _policy(policy: Policy | Path | None, identity: str | None, issuer: str | No
             pem = key.read_text("ascii")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{key}: cannot read the public key", hint="--key takes a PEM file.") from error
-        return result.with_signer(SignerRule(key=pem, key_name=str(key)), "--key")
-    if identity or issuer:
+        return policy.with_signer(SignerRule(key=pem, key_name=str(key)), "--key")
+    if named:
         if not (identity and issuer):
             raise UsageError(
                 "an identity and an issuer are needed together",
                 hint="Give both --cert-identity and --cert-oidc-issuer: anybody can have an identity at some issuer.",
             )
-        return result.with_signer(SignerRule(identity=identity, issuer=issuer), "--cert-identity")
-    return result
+        return policy.with_signer(SignerRule(identity=identity, issuer=issuer), "--cert-identity")
+    return policy

@@ -1,4 +1,7 @@
-"""Writing files so that an interrupted run leaves the old file or the new one, never a part."""
+"""Writing files so that an interrupted run leaves the old file or the new one, never a part.
+
+Links are followed. A device or a pipe, such as ``/dev/stdout``, is written to and never replaced.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,17 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it. Raises WriteError."""
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        final = Path(os.path.realpath(path))
+        handle, temporary = tempfile.mkstemp(prefix=f".{final.name}.", dir=final.parent)
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        Path(temporary).replace(final)
         temporary = None
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error

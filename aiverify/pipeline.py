@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -259,8 +260,12 @@ class _Run:
         """The report on a source that behaved as no honest one does. Nothing of it was taken."""
         verdict = Verdict(outcome=Outcome.BLOCK, reasons=(f"{evidence.message} ({evidence.rule})",))
         judgement = Judgement(findings=(evidence,), variants=(), verdict=verdict)
-        repo = self.target.removeprefix("hf://").partition("@")[0]
-        return self._report(Artifact(source=SourceKind.HUB, files=(), repo=repo), (), (), (), judgement)
+        if not self.target.startswith("hf://") and os.path.lexists(self.target):
+            artifact = Artifact(source=SourceKind.FOLDER, files=())
+        else:
+            repo = self.target.removeprefix("hf://").partition("@")[0]
+            artifact = Artifact(source=SourceKind.HUB, files=(), repo=repo)
+        return self._report(artifact, (), (), (), judgement)
 
 
 def _signer(rule: SignerRule) -> Signer:

@@ -81,8 +81,9 @@ class Policy:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over everything but the names of the sources."""
-        content = {key: value for key, value in asdict(self).items() if key != "sources"}
+        """SHA-256 (hex) over everything but the names of files."""
+        nameless = replace(self, sources=(), signers=tuple(replace(signer, key_name="") for signer in self.signers))
+        content = asdict(nameless)
         canonical = json.dumps(content, sort_keys=True, default=_plain)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -101,8 +102,28 @@ class Policy:
         """This policy with a signature required."""
         return replace(self, require_signature=True, sources=(*self.sources, PolicySource(name=source)))
 
+    def tightened_by(self, other: Policy) -> Policy:
+        """This policy, made stricter by ``other``, which must be free of keys that weaken.
+
+        Raises PolicyError if both name signers, and not the same: another signer is not a stricter one.
+        """
+        if self.signers and other.signers and self.signers != other.signers:
+            raise PolicyError(
+                f"{other.sources[-1].name}: signers: {self.sources[-1].name} names the expected signers already",
+                hint="Only --policy may put others in their place.",
+            )
+        return replace(
+            self,
+            require_signature=self.require_signature or other.require_signature,
+            signers=self.signers or other.signers,
+            review_at=min(self.review_at, other.review_at, key=lambda severity: severity.rank),
+            block_at=min(self.block_at, other.block_at, key=lambda severity: severity.rank),
+            sources=(*self.sources, *other.sources),
+        )
+
 
 DEFAULT_POLICY = Policy()
+_TOP = "the file"
 
 
 def read_policy(path: Path, *, may_weaken: bool = True, table: str | None = None) -> Policy:
@@ -112,11 +133,12 @@ def read_policy(path: Path, *, may_weaken: bool = True, table: str | None = None
     """
     try:
         raw = path.read_bytes()
-    except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise PolicyError(f"{path}: cannot be read: {reason or error}") from error
     try:
         content: object = tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of too many digits
         raise PolicyError(f"{path}: not valid TOML: {error}") from error
     for key in table.split(".") if table else ():
         content = content.get(key, {}) if isinstance(content, dict) else {}
@@ -140,7 +162,7 @@ class _Reader:
         return PolicyError(f"{self.path}: {key}: {problem}")
 
     def policy(self, content: object) -> Policy:
-        table = self._table("the file", content, {*_KEYS, "trust"})
+        table = self._table(_TOP, content, {*_KEYS, "trust"})
         trust = self._table("trust", table.pop("trust", {}), {"globals"})
         values: dict[str, Any] = {key: _KEYS[key](self, key, value) for key, value in table.items()}
         if trust:
@@ -167,7 +189,8 @@ class _Reader:
         if not isinstance(value, dict):
             raise self._error(key, "must be a table")
         for unknown in sorted(set(value) - allowed):
-            raise self._error(unknown, f"is not a known key; known are {', '.join(sorted(allowed))}")
+            name = unknown if key == _TOP else f"{key}.{unknown}"
+            raise self._error(name, f"is not a known key; known are {', '.join(sorted(allowed))}")
         return dict(value)
 
     def flag(self, key: str, value: object) -> bool:
@@ -229,7 +252,8 @@ class _Reader:
         table = self._table(key, value, {"rule", "sha256", "reason", "expires"})
         for missing in sorted({"rule", "sha256", "reason", "expires"} - set(table)):
             raise self._error(key, f"needs {missing}")
-        rule, digest, expires = self._text(key, table["rule"]), self._text(key, table["sha256"]), table["expires"]
+        rule, digest = self._text(f"{key}.rule", table["rule"]), self._text(f"{key}.sha256", table["sha256"])
+        expires = table["expires"]
         if rule not in rules():
             raise self._error(f"{key}.rule", f"{rule} is not a rule")
         if not re.fullmatch("[0-9a-f]{64}", digest):

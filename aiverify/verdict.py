@@ -3,10 +3,12 @@
 Rules it keeps:
 
 1. A variant is as bad as the worst file that it loads, and as the worst finding about the artifact as a whole. Code,
-   configuration and texts belong to every variant.
+   configuration and texts belong to every variant. What is said of a path that is not among the files (a link that
+   leads out, a signed file that is missing) is about the artifact as a whole.
 2. The verdict is about the variant that a load would take. It becomes ``block`` when any examined file is blocked,
    whichever variant it belongs to: nobody who ships a live payload is trusted for the file beside it.
-3. What was not examined, among weights, code and configuration, turns a pass or a review into an error.
+3. What was not examined, among weights, code and configuration, turns a pass or a review into an error. A file of
+   another framework that was not examined does so only to its own variant.
 4. A twin is judged by the integrity and the signature of its source and by what stands beside it, not by the pickle
    that it leaves behind. The twin of a blocked checkpoint is blocked, unless the policy says otherwise.
 5. A waiver takes one rule off one content until a date. What it waived stays in the report, as information.
@@ -85,25 +87,33 @@ class _Court:
         self.evidence = evidence
         self.policy = policy
         self.weights = {path for paths in evidence.families.values() for path in paths}
+        self.classes = {file.path: file.file_class for file in evidence.files}
         self.shared = tuple(
             file.path
             for file in evidence.files
             if file.path not in self.weights and file.file_class is not FileClass.OTHER_FRAMEWORK
         )
-        self.missed = [item for item in evidence.unexamined if self._counts(item)]
-        self.whole = worst(effect(finding, policy) for finding in evidence.findings if finding.file is None)
-        self.outcomes = {file.path: self._outcome(file.path) for file in evidence.files}
+        gaps = [item for item in evidence.unexamined if not self._accepted(item)]
+        self.missed = [item for item in gaps if self.classes.get(item.file, FileClass.WEIGHTS) in _LOADED]
+        other = [item for item in gaps if self.classes.get(item.file) is FileClass.OTHER_FRAMEWORK]
+        self.outcomes, self.whole = self._weighed(evidence.findings, [*self.missed, *other])
+        integrity = [finding for finding in evidence.findings if finding.rule.startswith(_INTEGRITY)]
+        self.integrity, _ = self._weighed(integrity, ())
 
-    def _counts(self, item: Unexamined) -> bool:
-        """Whether an unexamined file stands in the way of a pass."""
-        kinds = {file.path: file.file_class for file in self.evidence.files}
-        accepted = any(fnmatchcase(item.file, pattern) for pattern in self.policy.accept_unexamined)
-        return not accepted and kinds.get(item.file, FileClass.WEIGHTS) in _LOADED
+    def _accepted(self, item: Unexamined) -> bool:
+        return any(fnmatchcase(item.file, pattern) for pattern in self.policy.accept_unexamined)
 
-    def _outcome(self, path: str) -> Outcome:
-        found = (effect(finding, self.policy) for finding in self.evidence.findings if finding.file == path)
-        missed = (Outcome.ERROR for item in self.missed if item.file == path)
-        return worst([*found, *missed])
+    def _weighed(self, findings: Iterable[Finding], missed: Iterable[Unexamined]) -> tuple[dict[str, Outcome], Outcome]:
+        """What was found and missed comes to, for each file and for the artifact as a whole."""
+        outcomes = dict.fromkeys(self.classes, Outcome.PASS)
+        whole = Outcome.PASS
+        effects = [(finding.file, effect(finding, self.policy)) for finding in findings]
+        for path, outcome in [*effects, *((item.file, Outcome.ERROR) for item in missed)]:
+            if path is not None and path in outcomes:
+                outcomes[path] = worst([outcomes[path], outcome])
+            else:
+                whole = worst([whole, outcome])
+        return outcomes, whole
 
     def judgement(self) -> Judgement:
         variants = self._variants()
@@ -124,11 +134,7 @@ class _Court:
     def _twin_outcome(self, path: str) -> Outcome:
         if self.outcomes[path] is Outcome.BLOCK and not self.policy.twin_of_blocked:
             return Outcome.BLOCK
-        return worst(
-            effect(finding, self.policy)
-            for finding in self.evidence.findings
-            if finding.file == path and finding.rule.startswith(_INTEGRITY)
-        )
+        return self.integrity[path]
 
     def _verdict(self, variants: Sequence[Variant]) -> Verdict:
         chosen = self._chosen(variants)
@@ -139,7 +145,8 @@ class _Court:
         others = [
             outcome
             for path, outcome in self.outcomes.items()
-            if path not in exempt and outcome in (Outcome.BLOCK, Outcome.ERROR)
+            if path not in exempt
+            and (outcome is Outcome.BLOCK or (outcome is Outcome.ERROR and self.classes[path] in _LOADED))
         ]
         failed = [Outcome.ERROR] if self.evidence.failed else []
         outcome = worst([chosen.outcome, *others, *failed])

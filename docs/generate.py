@@ -176,8 +176,8 @@ def _environment(root: Any) -> Iterator[str]:
 # What is read from the environment without an option that says so.
 ENVIRONMENT: Mapping[str, str] = {
     "AIVERIFY_DEBUG": "When set, a failure of aiverify itself shows where it happened.",
-    "AIVERIFY_POLICY": "A policy file, as with `--policy`; keys that weaken the policy are refused in it.",
-    "AIVERIFY_REQUIRE_SIGNATURE": "`1`, `true`, `yes` or `on`: the same as `--require-signature`, for every command.",
+    "AIVERIFY_POLICY": "A policy file on top of the one that is found. It may only tighten; `--policy` overrides it.",
+    "AIVERIFY_REQUIRE_SIGNATURE": "`1`, `true`, `yes` or `on`: the same as `--require-signature`.",
     "HF_*": "The Hub client's own variables (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_CACHE`, …) keep their meaning.",
     "NO_COLOR": "When set and not empty: no colour.",
 }

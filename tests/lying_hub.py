@@ -27,7 +27,7 @@ class LyingHub(LocalHub):
     - ``entry``: fields of the listing entry to replace; ``extra``: whole entries to add
     - ``info`` and ``listing``: the whole body of that answer
     - ``refuse``: the answer to every API request
-    - ``hang``: the kinds of request (``info``, ``tree``, ``HEAD``, ``GET``) that are not answered before the hub closes
+    - ``hang``: the kinds of request (``info``, ``tree``, ``HEAD``, ``GET``, ``xet``) that get no answer until it closes
     - ``relocate``: the files move within the Hub first, as renamed repositories do (no lie)
     """
 
@@ -135,6 +135,10 @@ class LyingHub(LocalHub):
         if self._body is not None and next(self._left, False):
             return _twisted(self._body, honest, file)
         return honest
+
+    def unknown_entry(self, repository: Repository) -> Answer:
+        self._wait("xet")  # the Hub would have a token for xet storage there
+        return super().unknown_entry(repository)
 
     def _lies_about(self, file: HubFile) -> bool:
         return self._about in (None, file.path)

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     """The entry point of the ``aiverify`` command."""
+    _open_what_is_closed()
     try:
         from aiverify.cli.app import app
 
         app()
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted.\n")
-        sys.exit(2)
+        _end("\ninterrupted\n")
+    except OSError as error:  # the commands report their own; what is left is a help text that cannot be printed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end(f"error: cannot print: {error.strerror or error}\n")
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that the caller closed is no reason to fail."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+
+
+def _end(text: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+    sys.exit(2)

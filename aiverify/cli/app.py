@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from aiverify.cli import demo, explain, scan, verify
+from aiverify.cli.printing import say
 from aiverify.version import __version__
 
+
+class _Commands(TyperGroup):
+    """The commands. An interrupt is neither a verdict nor a crash: exit code 2."""
+
+    def invoke(self, ctx: Any) -> object:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("\ninterrupted: no verdict, and nothing half-written")
+            raise typer.Exit(2) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="aiverify",
     help="Verify model artifacts before anything loads them.",
     no_args_is_help=True,

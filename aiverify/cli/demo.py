@@ -12,7 +12,11 @@ import typer
 from aiverify.cli import options
 
 # The demo talks to a server on this machine: what the environment says about the real Hub does not apply to it.
-_HUB_ENVIRONMENT = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_HUB_ENVIRONMENT = (
+    *("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 
 _OUTRO = """
 Next, your own model:
@@ -26,7 +30,8 @@ Next, your own model:
 
 def demo(verbose: options.Verbose = 0) -> None:
     """Run the whole main job on four sample repositories, served by a local Hub. Needs no network."""
-    from aiverify.cli.session import errors_said, say
+    from aiverify.cli.printing import say, tell
+    from aiverify.cli.session import errors_said
 
     with errors_said():
         for name in _HUB_ENVIRONMENT:
@@ -36,12 +41,13 @@ def demo(verbose: options.Verbose = 0) -> None:
             surprises = _tell(Path(work), verbose)
         for surprise in surprises:
             say(f"error: {surprise}")
-        typer.echo(_OUTRO)
+        tell(_OUTRO)
         raise typer.Exit(2 if surprises else 0)
 
 
 def _tell(work: Path, verbosity: int) -> list[str]:
     """Tell every story; what did not come out as it should."""
+    from aiverify.cli.printing import tell
     from aiverify.cli.progress import progress_on
     from aiverify.demo.stories import local_hub, stories
     from aiverify.pipeline import run
@@ -52,15 +58,15 @@ def _tell(work: Path, verbosity: int) -> list[str]:
     surprises: list[str] = []
     with local_hub() as (hub, trust):
         for number, story in enumerate(stories(hub, trust, work), 1):
-            typer.echo(f"── {number}. {story.repo}: {story.title}\n")
+            tell(f"── {number}. {story.repo}: {story.title}\n\n")
             with progress_on(sys.stderr, verbosity=verbosity) as progress:
                 report = run(story.repo, story.options, progress)
-            typer.echo(reporter.render([report], verbosity=verbosity))
+            tell(reporter.render([report], verbosity=verbosity) + "\n")
             outcome = report.verdict.outcome
             outcomes.append((story.repo, outcome, report.verdict.variant or "none"))
             if outcome is not story.expected:
                 surprises.append(f"{story.repo} came out as {outcome}, not {story.expected}")
-    typer.echo("── The four verdicts\n")
+    tell("── The four verdicts\n\n")
     for repo, verdict, variant in outcomes:
-        typer.echo(f"  {repo:<16} {verdict:<7} {variant}")
+        tell(f"  {repo:<16} {verdict:<7} {variant}")
     return surprises

@@ -23,19 +23,19 @@ def explain(
     ] = None,
 ) -> None:
     """Say what a rule means, why it matters and what to do."""
+    from aiverify.cli.printing import tell
     from aiverify.cli.session import errors_said
     from aiverify.errors import UsageError
     from aiverify.rules import rules
 
     with errors_said():
         if rule is None:
-            for known in rules().values():
-                typer.echo(f"{known.id}  {known.severity:<8}  {known.title}")
+            tell("\n".join(f"{known.id}  {known.severity:<8}  {known.title}" for known in rules().values()))
             return
         found = rules().get(rule.upper())
         if found is None:
             raise UsageError(f"{rule} is not a rule", hint="`aiverify explain` lists them all.")
-        typer.echo(f"{found.id}: {found.title}  [{found.severity}]\n")
+        tell(f"{found.id}: {found.title}  [{found.severity}]\n\n")
         for head, text in (("What", found.what), ("Why", found.why), ("Fix", found.fix)):
-            typer.echo(textwrap.fill(f"{head}: {text}", 100, subsequent_indent="     "))
-        typer.echo(f"\n{found.help_url}")
+            tell(textwrap.fill(f"{head}: {text}", 100, subsequent_indent="     "))
+        tell(f"\n{found.help_url}")

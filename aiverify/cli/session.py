@@ -12,21 +12,11 @@ from pathlib import Path
 import typer
 
 from aiverify.cli.options import OutputFormat
+from aiverify.cli.printing import say, tell
 from aiverify.cli.progress import progress_on
 from aiverify.errors import AiverifyError
 from aiverify.progress import Progress
 from aiverify.report import Outcome, Report, worst
-from aiverify.reporters.hostile import printable_lines
-
-_MAX_LINES = 50
-
-
-def say(text: str) -> None:
-    """A message for a person, on stderr. Names from an artifact cannot play tricks with the terminal."""
-    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
-    lines, _ = printable_lines(text, encoding=encoding, max_lines=_MAX_LINES)
-    for line in lines:
-        sys.stderr.write(f"{line}\n")
 
 
 @contextlib.contextmanager
@@ -36,9 +26,6 @@ def errors_said() -> Iterator[None]:
         yield
     except AiverifyError as error:
         say(f"error: {error.diagnostics()}")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        say("\ninterrupted: no verdict, and nothing half-written")
         raise typer.Exit(2) from None
     except typer.Exit:
         raise
@@ -63,7 +50,8 @@ def examine_all(
             try:
                 report = examine(target, progress)
             except AiverifyError as error:
-                say(f"error: {target}: {error.diagnostics()}" if len(targets) > 1 else f"error: {error.diagnostics()}")
+                named = len(targets) == 1 or target in str(error)
+                say(f"error: {error.diagnostics()}" if named else f"error: {target}: {error.diagnostics()}")
                 outcomes.append(Outcome.ERROR)
             else:
                 reports.append(report)
@@ -76,12 +64,7 @@ def write(reports: Sequence[Report], form: OutputFormat, output: Path | None, *,
     if not reports:
         return
     if output is None:
-        text = _render(reports, form, verbosity, to_terminal=True)
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+        tell(_render(reports, form, verbosity, to_terminal=True))
         return
     from aiverify.files import write_whole
 

@@ -48,7 +48,7 @@ def verify(
 
     verbosity = -1 if quiet else verbose
     with errors_said():
-        rules = load_policy(targets, explicit=policy)
+        rules = load_policy(targets, explicit=policy, downloads=[cache_dir, local_dir])
         if require_signature:
             rules = rules.requiring_signature("--require-signature")
 

@@ -83,13 +83,14 @@ def check_index(index: ShardIndex, tensors: Mapping[str, Collection[str] | None]
         if shard not in tensors:
             findings.append(_disagreement(index, f"{shard} is missing", names))
             continue
-        held = tensors[shard]
-        if held is None:
+        known = tensors[shard]
+        if known is None:
             continue
+        held = set(known)
         lacking = [name for name in names if name not in held]
         if lacking:
             findings.append(_disagreement(index, f"{shard} lacks tensors that the index places there", lacking))
-        unnamed = sorted(set(held).difference(names))
+        unnamed = sorted(held.difference(names))
         if unnamed:
             text = f"{shard} holds tensors that the index does not place there"
             findings.append(_disagreement(index, text, unnamed, Severity.LOW))

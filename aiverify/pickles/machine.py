@@ -102,22 +102,20 @@ class _Machine:
         handlers = [handler and MethodType(handler, self) for handler in _HANDLERS]
         count = 0
         try:
-            while True:
+            for count in range(1, limit + 1):
                 self.offset = position = self.pos
                 if position >= size:
                     raise _BrokenStreamError("the stream ends without STOP")
-                if count >= limit:
-                    raise _OutOfBudgetError(f"more than {limit} opcodes")
-                count += 1
-                opcode = data[position]
                 self.pos = position + 1
-                if opcode == Op.STOP:
+                handler = handlers[data[position]]
+                if handler is None:
+                    if data[position] != Op.STOP:
+                        raise _BrokenStreamError(f"0x{data[position]:02x} is not an opcode")
                     graph.root = self.stack.pop()
                     break
-                handler = handlers[opcode]
-                if handler is None:
-                    raise _BrokenStreamError(f"0x{opcode:02x} is not an opcode")
                 handler()
+            else:
+                raise _OutOfBudgetError(f"more than {limit} opcodes")
         except IndexError:
             self._fail("the stack is empty")
         except (KeyError, OverflowError, UnicodeDecodeError, ValueError) as error:
@@ -155,9 +153,18 @@ class _Machine:
         if match is None:
             if self.size - self.pos > self.budget.line:
                 raise _OutOfBudgetError(f"a line of more than {self.budget.line} bytes")
-            raise _BrokenStreamError("a line without end")
+            return self._last_line()
         line = bytes(self.data[self.pos : match.start()])
         self.pos = match.end()
+        return line
+
+    def _last_line(self) -> bytes:
+        """The last line when it has no end: Python's own unpickler takes its last byte for the line feed."""
+        if self.pos == self.size:
+            raise _BrokenStreamError("a line is missing")
+        self._odd("line", "a line without end")
+        line = bytes(self.data[self.pos : self.size - 1])
+        self.pos = self.size
         return line
 
     def _text(self, length: int) -> str:
@@ -248,18 +255,15 @@ class _Machine:
     def _integer(self, line: bytes) -> Value:
         """An integer as C's strtol or Python's int(…, 0) reads it; both stop at a NUL byte."""
         text = line.partition(b"\0")[0]
+        if len(text) > _LONGEST_DECIMAL:
+            return Opaque("a very long number", self.offset)
         if not text and line:
             self._odd("number", "a number that begins with a NUL byte")
             return 0
         if _OLD_OCTAL.match(text):
             self._odd("number", "a number in the old octal notation")
             return int(text, 8)
-        try:
-            return int(text, 0)
-        except ValueError:
-            if len(text) > _LONGEST_DECIMAL:
-                return Opaque("a very long number", self.offset)
-            raise
+        return int(text, 0)
 
     def binint(self) -> None:
         self.stack.append(self._number(4, signed=True))
@@ -398,9 +402,12 @@ class _Machine:
             raise _BrokenStreamError("STACK_GLOBAL needs two strings")
 
     def _name(self, module: str, name: str) -> None:
+        self.stack.append(self._named(module, name))
+
+    def _named(self, module: str, name: str) -> Global:
         node = Global(*self._renamed(module, name), self.offset, (module, name))
         self.graph.globals.append(node)
-        self.stack.append(node)
+        return node
 
     def _renamed(self, module: str, name: str) -> tuple[str, str]:
         """The Python 3 name of what a stream below protocol 3 names (``pickle.Unpickler.find_class``)."""
@@ -451,9 +458,8 @@ class _Machine:
     def inst(self) -> None:
         module = str(self._line(), "ascii")
         name = str(self._line(), "ascii")
-        args = tuple(self._pop_mark())
-        self._name(module, name)
-        self._call(CallKind.INST, self.stack.pop(), args)
+        found = self._named(module, name)  # Python's own unpickler imports before it looks for the MARK
+        self._call(CallKind.INST, found, tuple(self._pop_mark()))
 
     def persid(self) -> None:
         self._persistent(str(self._line(), "ascii"))
@@ -518,8 +524,10 @@ class _Machine:
         self._set("SETITEM", [(key, value)])
 
     def setitems(self) -> None:
-        pairs = _pairs(self._pop_mark())
-        self._set("SETITEMS", pairs)
+        items = self._pop_mark()
+        # Python's own unpickler sets the whole pairs before it stumbles over the last key.
+        self._set("SETITEMS", _pairs(items[: len(items) // 2 * 2]))
+        _pairs(items)
 
     def _set(self, opcode: str, pairs: list[tuple[Value, Value]]) -> None:
         target = self.stack[-1]
@@ -571,6 +579,8 @@ def _pairs(items: list[Value]) -> list[tuple[Value, Value]]:
 
 
 def _decimal(line: bytes) -> int:
+    if len(line) > _LONGEST_DECIMAL:
+        raise _BrokenStreamError("a memo index of too many digits")
     return int(line.partition(b"\0")[0], 10)
 
 

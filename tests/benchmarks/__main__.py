@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.checkpoints import write_checkpoint
+
 AIVERIFY = [sys.executable, "-m", "aiverify"]
 HASH = "import hashlib, sys; hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256')"
 TORCH = (
@@ -61,15 +63,6 @@ def workspace() -> Iterator[Path]:
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="aiverify-bench-", dir=shm if shm.is_dir() else None) as folder:
         yield Path(folder)
-
-
-def write_checkpoint(file: Path, count: int, side: int) -> None:
-    """A bf16 checkpoint of ``count`` tensors of ``side`` × ``side`` elements."""
-    import torch
-
-    torch.manual_seed(0)
-    state = {f"layers.{n}.weight": torch.randn(side, side).to(torch.bfloat16) for n in range(count)}
-    torch.save(state, file)
 
 
 def checkpoint(folder: Path, count: int, side: int) -> Path:

@@ -72,8 +72,15 @@ def test_a_shard_outside_of_the_folder_is_refused(shard):
 def test_what_is_no_index_is_refused_and_is_a_finding(data):
     with pytest.raises(MalformedIndexError, match=PATH):
         read_index(data, PATH)
+    assert examine_index(index_of({"a": "x"}), PATH, {"text/x": None})[1] == ()
     index, (found,) = examine_index(data, PATH, {})
     assert (index, found.rule, found.file) == (None, "AIV407", PATH)
+
+
+def test_an_index_larger_than_the_limit_is_refused(monkeypatch):
+    monkeypatch.setattr("aiverify.convert.index.MAX_INDEX", 10)
+    with pytest.raises(MalformedIndexError, match="more than 10 bytes"):
+        read_index(index_of({"a": "x.bin"}), PATH)
 
 
 @given(

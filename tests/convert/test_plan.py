@@ -6,6 +6,7 @@ import time
 import pytest
 from checkpoint_builder import GraphBuilder
 
+from aiverify.convert import holdings, walk
 from aiverify.convert.checkpoint import EXPANSION, plan
 from aiverify.convert.plan import ConversionPlan, NotConvertibleError, Transform
 from aiverify.formats.checkpoint import StorageRange
@@ -508,6 +509,22 @@ TENSORS = {
         "a torch._utils._rebuild_tensor_v2 that holds tensors",
     ),
     "a parameter in itself": (lambda build: endless_parameter(build), "deeper than torch nests"),
+    "a parameter of too few": (
+        lambda build: build.call("torch._utils._rebuild_parameter", build.tensor(), True),
+        "arguments that torch does not write",
+    ),
+    "a subclass of too few": (
+        lambda build: build.call("torch._tensor._rebuild_from_type_v2", build.name("torch.Tensor")),
+        "arguments that torch does not write",
+    ),
+    "arguments that are a list": (
+        lambda build: changed(build.tensor(), args=[1]),
+        "arguments are not a tuple",
+    ),
+    "a storage without a type": (
+        lambda build: build.tensor(build.persistent(("storage", "torch.FloatStorage", "0", "cpu", 4))),
+        "without a type",
+    ),
     "a parameter of a number": (
         lambda build: build.call("torch._utils._rebuild_parameter", 3, True, build.ordered()),
         "not a tensor",
@@ -569,6 +586,65 @@ def test_a_tensor_that_is_not_its_bytes_is_refused_by_name_and_reason(build, cas
     assert message.startswith(("'w", "the checkpoint"))
 
 
+SIZES = {
+    "torch.Size": (lambda build: build.call("torch.Size", (2, 2)), None),
+    "torch.Size of nothing": (lambda build: build.call("torch.Size"), "size is not a tuple"),
+    "torch.Size of a list": (lambda build: build.call("torch.Size", [2, 2]), "size is not a tuple"),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_a_size_may_be_wrapped_as_old_versions_of_torch_did(build, case):
+    make, reason = SIZES[case]
+    root = build.dict({"w": build.tensor(None, 0, make(build))})
+    if reason is None:
+        assert planned(build, root).tensors[0].shape == (2, 2)
+    else:
+        assert reason in refused(build, root)
+
+
+DICTS = {
+    "made from a dict": (lambda build: build.call("collections.OrderedDict", build.dict()), "than a list of pairs"),
+    "made from two lists": (lambda build: build.call("collections.OrderedDict", [], []), "than a list of pairs"),
+    "made from triples": (lambda build: build.call("collections.OrderedDict", [["a", 1, 2]]), "than pairs"),
+    "made from values": (lambda build: build.call("collections.OrderedDict", ["ab"]), "than pairs"),
+    "filled without keys": (lambda build: changed(build.ordered(), elements=[1]), "without keys"),
+    "with a state of three": (
+        lambda build: changed(build.ordered(), states=[(None, None, None)]),
+        "state is not a dict",
+    ),
+    "with a state of text": (lambda build: changed(build.ordered(), states=["x"]), "state is not a dict"),
+    "with a numbered attribute": (
+        lambda build: changed(build.ordered(), states=[build.dict([(1, 2)])]),
+        "name is not text",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DICTS)
+def test_a_dict_that_python_would_not_write_is_refused(build, case):
+    make, reason = DICTS[case]
+    root = make(build)
+    root.items = [*root.items, ("w", build.tensor())]
+    assert reason in refused(build, root)
+
+
+def test_an_attribute_of_a_dict_that_holds_tensors_is_refused(build):
+    root = build.ordered({"w": build.tensor()})
+    root.states = [(None, build.dict({"cache": build.tensor(build.storage("1"))}))]
+    assert "'cache': an attribute that holds tensors" in refused(build, root)
+
+
+def test_limits_on_entries_and_values_are_kept(build, monkeypatch):
+    root = build.dict({"w": build.tensor(), **{str(index): index for index in range(50)}})
+    monkeypatch.setattr(walk, "MAX_ENTRIES", 51)
+    assert planned(build, root)
+    monkeypatch.setattr(walk, "MAX_ENTRIES", 50)
+    assert "more than 50 entries" in refused(build, root)
+    monkeypatch.setattr(holdings, "MAX_VALUES", 50)
+    assert "more than 50 values" in refused(build, build.dict({"x": [[] for _ in range(60)]}))
+
+
 # What is refused: storages and work
 
 
@@ -589,6 +665,16 @@ def test_a_storage_that_is_not_there_as_declared_is_refused(build, found, reason
     if found is not None:
         build.storages["0"] = found
     assert reason in refused(build, root, source_size=16)
+
+
+def test_flags_that_say_nothing_special_are_fine(build):
+    root = build.dict(
+        {
+            "a": build.tensor(None, 0, (2, 2), (2, 1), build.dict({"conj": False, "neg": False})),
+            "b": build.tensor(None, 0, (4,), (1,), None, hooks=build.dict()),
+        }
+    )
+    assert len(planned(build, root).tensors) == 2
 
 
 def test_a_storage_that_only_the_optimizer_uses_may_be_unusable(build):

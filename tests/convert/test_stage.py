@@ -215,6 +215,19 @@ def test_a_path_that_leads_out_of_the_output_folder_is_refused(artifact, tmp_pat
     assert "not a path inside" in refuses([hostile], tmp_path / "out")
 
 
+def test_a_folder_that_cannot_be_made_is_an_error(artifact, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").write_text("mine")
+    assert "could not be made" in refuses([checkpoint(artifact, "sub/deep/a.bin")], tmp_path / "out")
+
+
+def test_an_index_of_other_files_leaves_a_single_checkpoint_out(artifact, tmp_path):
+    items = [checkpoint(artifact, "x.bin", "ab"), checkpoint(artifact, "alone.bin", "ab")]
+    convert_checkpoints(items, tmp_path / "out", Silent(), indexes=[ShardIndex(path="i.json", shards={"a": "x.bin"})])
+    written = json.loads((tmp_path / "out" / "i.safetensors.index.json").read_bytes())
+    assert set(written["weight_map"].values()) == {"x.safetensors"}
+
+
 def test_an_output_that_is_a_file_is_refused(artifact, tmp_path):
     (tmp_path / "out").write_text("x")
     with pytest.raises(ConversionError, match="not a folder"):

@@ -24,6 +24,8 @@ from aiverify.convert.stage import PlannedCheckpoint, convert_checkpoints
 from aiverify.convert.writer import write_twin
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import ScanOptions
+from aiverify.formats.safetensors import read_header
+from aiverify.pickles.machine import interpret
 from aiverify.progress import Silent
 
 torch = pytest.importorskip("torch")
@@ -320,6 +322,8 @@ from aiverify.convert.checkpoint import plan
 from aiverify.convert.writer import write_twin
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import ScanOptions
+from aiverify.formats.safetensors import read_header
+from aiverify.pickles.machine import interpret
 from aiverify.progress import Silent
 path = Path(sys.argv[1])
 found = examine(path, "m", ScanOptions()).checkpoint
@@ -442,3 +446,64 @@ def state_dicts(draw):
 def test_any_state_dict_becomes_a_twin_with_the_same_bits(tmp_path, content, legacy):
     path = saved(tmp_path, content, **(LEGACY if legacy else {}))
     assert_same(converted(path)[1], flat(torch.load(path)))
+
+
+HONEST = {
+    "w": filled(torch.float32),
+    "turned": filled(torch.float32).t(),
+    "p": torch.nn.Parameter(filled(torch.bfloat16), requires_grad=False),
+    "u": filled(torch.uint16, (5,)),
+    "model": {"x": [filled(torch.int8, (3,)), 1.5, None, "text"]},
+    "optimizer": {"state": {0: {"m": filled(torch.float32)}}, "param_groups": []},
+}
+TOKENS = [b"K\0", b"K\x05", b"\x88", b"\x89", b")", b"N", b"}", b"]", b"h\0", b"h\1", b"h\2", b"h\5", b"0", b"2", b"("]
+TOKENS += [
+    b"t",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"R",
+    b"Q",
+    b"s",
+    b"u",
+    b"b",
+    b"a",
+    b"e",
+    b"J\xff\xff\xff\xff",
+    b"X\1\0\0\0a",
+]
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory) -> tuple[bytes, dict, int]:
+    """The pickle of a checkpoint, where its storages lie, and the size of its file."""
+    path = saved(tmp_path_factory.mktemp("honest"), HONEST)
+    found = examine(path, "m", ScanOptions()).checkpoint
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+        return archive.read(name), found.storages, path.stat().st_size
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_whatever_the_pickle_says_the_answer_is_a_plan_inside_the_file_or_a_refusal(honest, data):
+    stream, storages, size = honest
+    changed = bytearray(stream)
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(changed) - 1))
+        inserted = data.draw(st.sampled_from(TOKENS) | st.binary(max_size=2))
+        changed[position : position + data.draw(st.sampled_from([0, 1, 2, len(inserted)]))] = inserted
+    graph = interpret(bytes(changed))
+    try:
+        made = plan(graph.root, graph, storages, source_size=size)
+    except NotConvertibleError as error:
+        assert error.reason
+        return
+    for tensor in made.tensors:
+        assert tensor.source_offset >= 0
+        assert tensor.source_offset + tensor.source_length <= size
+    raw = made.header + bytes(made.output_size - len(made.header))
+    header = read_header(io.BytesIO(raw), len(raw))
+    assert {entry.name: entry.shape for entry in header.tensors} == {
+        tensor.name: tensor.shape for tensor in made.tensors
+    }

@@ -160,6 +160,14 @@ def test_without_links_a_file_that_appears_meanwhile_is_not_overwritten(folder, 
     assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("m", "mine")]
 
 
+def test_without_links_a_failing_rename_leaves_nothing(folder, monkeypatch):
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    monkeypatch.setattr(Path, "replace", no_links)
+    with pytest.raises(ConversionError, match="no links here"), new_file(folder / "m"):
+        pass
+    assert not list(folder.iterdir())
+
+
 def test_another_sha256_than_expected_is_refused(source, folder):
     made = plan_for(source)
     assert "expected 00" in fails(source, made, folder / "m", SourceChangedError, sha256="00" * 32)
@@ -330,6 +338,15 @@ def test_every_part_of_a_range_is_seen_once_and_in_order():
                 assert done == len(seen[index])
                 seen[index] += part
         assert [bytes(part) for part in seen.values()] == [content[start : start + n] for start, n in ranges]
+
+
+def test_a_system_that_reads_and_writes_in_small_pieces_gets_everything(source, folder, monkeypatch):
+    read, write = os.pread, os.pwrite
+    monkeypatch.setattr(reading.os, "pread", lambda file, length, offset: read(file, min(length, 5), offset))
+    monkeypatch.setattr(reading.os, "pwrite", lambda file, data, offset: write(file, data[:7], offset))
+    digests = write_twin(source, plan_for(source), folder / "m", Silent())
+    expected = expected_bytes(source.read_bytes())
+    assert digests.tensors == {name: hashlib.sha256(data).hexdigest() for name, data in expected.items()}
 
 
 def test_an_error_in_one_consumer_ends_the_pass(source):

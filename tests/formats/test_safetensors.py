@@ -143,7 +143,7 @@ def test_the_tail_of_a_huge_file_is_never_read():
     assert read_header(HeaderOnly(head), len(head) + (1 << 50)).tensors[0].end == 1 << 50
 
 
-# What we accept the library opens, with the same content; what it opens and we refuse, we refuse for one of these reasons.
+# What we accept the library opens, with the same content; what it opens and we refuse, we refuse for one of these.
 STRICTER = ("stands twice", "not an object of dtype", "cannot be shown", "at most 1024", "does not begin with {")
 
 names = st.text(st.characters(codec="utf-8"), max_size=3) | st.sampled_from(

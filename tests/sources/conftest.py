@@ -26,6 +26,7 @@ def no_traces_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     _tree_cache._IN_MEMORY_TREE_CACHE.clear()
 
 

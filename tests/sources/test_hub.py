@@ -578,6 +578,24 @@ def test_a_file_that_never_comes_ends_in_an_error(
         assert "did not answer 3 requests" in str(refused(options(hub), timeout=0.2))
 
 
+def test_a_file_in_xet_storage_is_asked_for_there(root: Path, options: Options) -> None:
+    with LyingHub(root, about="model.safetensors", entry={"xetHash": "a" * 64}) as hub:
+        error = refused(options(hub))
+        commit = hub.repository("org/model").commit  # type: ignore[union-attr]
+    assert "denies that it has it" in str(error)
+    asked = [request.path for request in hub.requests]
+    assert f"/api/models/org/model/xet-read-token/{commit}" in asked
+    assert not any(path.endswith("model.safetensors") for path in asked)
+
+
+def test_xet_storage_that_does_not_answer_ends_in_an_error(
+    root: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    with LyingHub(root, about="model.safetensors", entry={"xetHash": "a" * 64}, hang=["xet"]) as hub:
+        assert "did not answer 3 requests" in str(refused(options(hub), timeout=0.2))
+
+
 def test_a_disk_that_cannot_be_written_to_is_an_error(hub: LyingHub, options: Options, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "could not be read or written" in str(refused(options(hub, cache_dir=tmp_path / "file" / "cache")))

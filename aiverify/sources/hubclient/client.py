@@ -48,6 +48,7 @@ class HubClient:
         self._options = options
         self._cache = cache
         self._endpoint = _endpoint(options.endpoint or constants.ENDPOINT)
+        self._api = f"{self._endpoint}/api/models/{repo}"
         self._timeout = timeout or max(10, constants.HF_HUB_ETAG_TIMEOUT, constants.HF_HUB_DOWNLOAD_TIMEOUT)
         revision, shown = options.revision or "main", _without_login(self._endpoint)
         with explained(Place(repo, revision, shown, has_token=False)), attached():
@@ -61,8 +62,7 @@ class HubClient:
 
     def commit(self, revision: str) -> str:
         """The commit that ``revision`` leads to now. Raises SourceError."""
-        url = f"{self._endpoint}/api/models/{self._repo}/revision/{quote(revision, safe='')}"
-        body, _ = self._ask(url)
+        body, _ = self._ask(f"{self._api}/revision/{quote(revision, safe='')}")
         return parse_commit(body, self._repo)
 
     def listing(self, commit: str) -> Listing:
@@ -129,6 +129,7 @@ class HubClient:
             commit,
             {url(path): file for path, file in files.items()},
             base=url(""),
+            api=f"{self._api}/",
             timeout=self._timeout,
             progress=progress,
         )
@@ -157,7 +158,7 @@ class HubClient:
             return False
 
     def _files(self, commit: str) -> Iterator[StatedFile]:
-        tree = f"{self._endpoint}/api/models/{self._repo}/tree/{commit}"
+        tree = f"{self._api}/tree/{commit}"
         parameters: dict[str, list[str]] = {"recursive": ["True"], "expand": ["False"]}
         for _ in range(MAX_PAGES):
             body, following = self._ask(tree, parameters)

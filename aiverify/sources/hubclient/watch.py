@@ -9,7 +9,7 @@ answer to a request for one of the expected files passes here first:
 - A body is no longer than the listing states, give or take ``SLACK`` bytes for its transfer encoding; an error page is
   at most ``ERROR_PAGE`` bytes.
 - A server that asks for patience of more than ``MAX_PATIENCE`` seconds, or that leaves ``MAX_UNANSWERED`` requests for
-  one file unanswered, is given up.
+  one thing unanswered, is given up.
 
 Requests are recognised by their URL; a redirect's target stands for the same file. For a file of the same commit that
 is not expected, the form of the headers is checked. Other requests of the process pass untouched.
@@ -72,8 +72,9 @@ def check_commit(repo: str, commit: str, path: str, headers: Mapping[str, str]) 
 class Watch:
     """The watch over the download of ``files``, which maps the URL of each to what is stated about it.
 
-    ``base`` is the URL below which all files of the commit lie. ``timeout`` is in seconds and bounds every wait for a
-    sign of the server. ``checked`` are the paths whose identity was confirmed; ``reason`` is why the watch was stopped.
+    ``base`` is the URL below which all files of the commit lie, ``api`` the one below which the client asks about the
+    repository. ``timeout`` is in seconds and bounds every wait for a sign of the server. ``checked`` are the paths
+    whose identity was confirmed; ``reason`` is why the watch was stopped.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Watch:
         files: Mapping[str, StatedFile],
         *,
         base: str,
+        api: str,
         timeout: float,
         progress: Progress,
     ) -> None:
@@ -91,6 +93,7 @@ class Watch:
         self._commit = commit
         self._files = dict(files)
         self._base = base
+        self._api = api
         self._timeout = timeout
         self._progress = progress
         self.reason: SourceError | None = None
@@ -115,15 +118,15 @@ class Watch:
     def on_request(self, request: httpx2.Request) -> None:
         """See a request before it goes out. Raises SourceError when it must not."""
         url = str(request.url)
-        file = self._files.get(url)
-        if file is None:
+        if url not in self._files and not url.startswith(self._api):
             return
         self.require_running()
         self._unanswered[url] += 1
         if self._unanswered[url] > MAX_UNANSWERED:
+            asked = self._files[url].path if url in self._files else "what it takes to download a file"
             raise self.stop(
                 SourceError(
-                    f"{self._repo}: the endpoint did not answer {MAX_UNANSWERED} requests for {file.path}",
+                    f"{self._repo}: the endpoint did not answer {MAX_UNANSWERED} requests for {asked}",
                     hint="Check the network and try again.",
                 )
             )
@@ -136,9 +139,9 @@ class Watch:
         """See the head of an answer before the client does. Raises HostileSourceError or SourceError."""
         url = str(response.request.url)
         file = self._files.get(url)
+        self._unanswered.pop(url, None)
         try:
             if file is not None:
-                self._unanswered.pop(url, None)
                 self._check(url, file, response)
             elif url.startswith(self._base):
                 # Not one of the files of this download; but what the client would do with the headers is the same.

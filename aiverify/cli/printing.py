@@ -1,0 +1,46 @@
+"""Printing to stdout and stderr, so that neither a stream that breaks nor a hostile name does harm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from aiverify.errors import AiverifyError
+from aiverify.reporters.hostile import printable_lines
+
+_MAX_LINES = 50
+
+
+class PrintError(AiverifyError):
+    """Standard output cannot be written."""
+
+
+def say(text: str) -> None:
+    """A message for a person, on stderr. Names from an artifact cannot play tricks with the terminal."""
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    lines, _ = printable_lines(text, encoding=encoding, max_lines=_MAX_LINES)
+    with contextlib.suppress(OSError):
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+
+def tell(text: str) -> None:
+    """A result, on stdout, ending in a line break. A reader that has seen enough is no error.
+
+    What the encoding of stdout lacks is escaped. Raises PrintError.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+    except OSError as error:
+        _give_up_stdout()
+        raise PrintError(f"stdout: cannot be written: {error.strerror or error}") from error
+
+
+def _give_up_stdout() -> None:
+    """Let what is still buffered go nowhere, or the interpreter would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
