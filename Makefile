@@ -63,7 +63,7 @@ demo-data: $(TEST) ## Make the sample repositories of the demo again
 
 docs: $(DOCS) ## Build the documentation site into docs/site
 	@$(BIN)/python docs/generate.py
-	@$(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) docs/site .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

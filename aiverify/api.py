@@ -104,7 +104,7 @@ def _expecting(policy: Policy, identity: str | None, issuer: str | None, key: Pa
     if key is not None:
         try:
             pem = key.read_text("ascii")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise UsageError(f"{key}: cannot read the public key", hint="--key takes a PEM file.") from error
         return policy.with_signer(SignerRule(key=pem, key_name=str(key)), "--key")
     if named:

@@ -134,7 +134,6 @@ class _Run:
     def _fetch(self) -> Fetched:
         from aiverify.sources.target import open_source
 
-        self.progress.stage("fetch")
         selection = self.options.selection
         if selection.include and self.options.authenticate:  # a selection of files does not deselect their signature
             selection = replace(selection, include=(*selection.include, "model.sig"))

@@ -237,7 +237,7 @@ class _Reader:
             name = self._text(f"{key}.key", table["key"])
             try:
                 pem = (self.path.parent / name).read_text("ascii")
-            except (OSError, UnicodeDecodeError):
+            except (OSError, ValueError):
                 raise self._error(f"{key}.key", f"cannot read the public key {name}") from None
             return SignerRule(repositories=repositories, key=pem, key_name=name)
         if not {"identity", "issuer"} <= set(table):

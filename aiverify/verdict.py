@@ -152,7 +152,8 @@ class _Court:
         outcome = worst([chosen.outcome, *others, *failed])
         weights = [path for path in chosen.files if path in self.weights]
         loads = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
-        subject = f"the variant {chosen.name}: a load would use {loads}"
+        twin = "the safetensors twin of " if chosen.name == TWIN else ""
+        subject = f"the variant {chosen.name}: a load would use {twin}{loads}"
         return Verdict(outcome=outcome, variant=chosen.name, reasons=(subject, *self._causes(exempt)))
 
     def _chosen(self, variants: Sequence[Variant]) -> Variant | None:

@@ -27,7 +27,7 @@ from aiverify.convert.check import check_twin
 from aiverify.convert.gather import Write, gather
 from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChangedError, StorageChecksumError, Transform
 from aiverify.convert.publishing import Draft, new_file
-from aiverify.convert.reading import Consumer, Ranges, read_exactly, read_through, write_exactly
+from aiverify.convert.reading import Consumer, Ranges, range_digests, read_exactly, read_through, write_exactly
 from aiverify.progress import Progress
 
 _SPARE = 1 << 20
@@ -160,17 +160,6 @@ def _place(draft: Draft, start: int) -> Write:
 
 def _digests(plan: ConversionPlan, draft: Draft, progress: Progress) -> tuple[str, dict[str, str]]:
     """The SHA-256 of the twin and of each of its tensors, from what stands in the file."""
-    whole = hashlib.sha256()
-    tensors = {tensor.name: hashlib.sha256().hexdigest() for tensor in plan.tensors}
-    begun: dict[int, hashlib._Hash] = {}
-    ranges = Ranges([(len(plan.header) + tensor.offset, tensor.length) for tensor in plan.tensors])
-
-    def consume(offset: int, chunk: memoryview) -> None:
-        for index, done, part in ranges.parts(offset, chunk):
-            digest = begun.setdefault(index, hashlib.sha256())
-            digest.update(part)
-            if done + len(part) == plan.tensors[index].length:
-                tensors[plan.tensors[index].name] = begun.pop(index).hexdigest()
-
-    read_through(draft.file, plan.output_size, [lambda _, chunk: whole.update(chunk), consume], progress)
-    return whole.hexdigest(), tensors
+    ranges = [(len(plan.header) + tensor.offset, tensor.length) for tensor in plan.tensors]
+    whole, parts = range_digests(draft.file, plan.output_size, ranges, progress)
+    return whole, {tensor.name: digest for tensor, digest in zip(plan.tensors, parts, strict=True)}

@@ -496,8 +496,7 @@ def test_whatever_the_pickle_says_the_answer_is_a_plan_inside_the_file_or_a_refu
     graph = interpret(bytes(changed))
     try:
         made = plan(graph.root, graph, storages, source_size=size)
-    except NotConvertibleError as error:
-        assert error.reason
+    except NotConvertibleError:
         return
     for tensor in made.tensors:
         assert tensor.source_offset >= 0

@@ -87,7 +87,13 @@ REFUSED = {
     "too many dimensions": (file_of({"a": {**F32, "shape": [1] * 1025}}, bytes(4)), "at most 1024"),
     "a size that overflows": (file_of({"a": {**F32, "shape": [1 << 40, 1 << 40]}}, bytes(8)), "overflows"),
     "an overflow before a zero": (file_of({"a": {**F32, "shape": [1 << 40, 1 << 40, 0]}}), "overflows"),
-    "half a byte": (file_of({"a": {"dtype": "F4", "shape": [1], "data_offsets": [0, 1]}}, b"1"), "need 4 bits"),
+    "half a byte": (file_of({"a": {"dtype": "F4", "shape": [1], "data_offsets": [0, 0]}}), "need 4 bits"),
+    "a number beyond 64 bits": (
+        file_of(b'{"a":{"dtype":"U8","shape":[0,18446744073709551616],"data_offsets":[0,0]}}'),
+        "not an unsigned number",
+    ),
+    "offsets that are text": (file_of({"a": {**F32, "data_offsets": ["0", "8"]}}, bytes(8)), "not two numbers"),
+    "offsets that are false": (file_of({"a": {**F32, "shape": [0], "data_offsets": [False] * 2}}), "not two numbers"),
     "offsets that run backwards": (file_of({"a": {**F32, "data_offsets": [8, 0]}}, bytes(8)), "takes -8 bytes"),
     "three offsets": (file_of({"a": {**F32, "data_offsets": [0, 8, 8]}}, bytes(8)), "not two numbers"),
     "fewer bytes than the shape needs": (file_of({"a": {**F32, "shape": [3]}}, bytes(8)), "need 96 bits"),
@@ -98,6 +104,7 @@ REFUSED = {
     "metadata that is not an object": (file_of({"__metadata__": ["x"]}), "not an object"),
     "metadata that is not text": (file_of({"__metadata__": {"x": {}}}), "not a string"),
     "half a character in the metadata": (file_of(b'{"__metadata__":{"x":"\\ud800"}}'), "half a surrogate"),
+    "half a character in a key of the metadata": (file_of(b'{"__metadata__":{"\\udfff":"x"}}'), "half a surrogate"),
     "a control character in a name": (file_of({"a\x1b[31m": F32}, bytes(8)), "cannot be shown"),
     "an invisible character in a name": (file_of({"a\u202e": F32}, bytes(8)), "cannot be shown"),
     "half a character in a name": (file_of(b'{"\\ud800":%s}' % json.dumps(F32).encode(), bytes(8)), "cannot be shown"),
@@ -123,6 +130,12 @@ def test_a_header_made_to_exhaust_the_reader_is_refused_before_it_is_parsed(bomb
 def test_a_string_full_of_quotes_that_never_ends_takes_linear_time():
     with pytest.raises(MalformedHeaderError, match="not JSON"):
         read(file_of(b'{"' + b'\\"' * 4_000_000))
+
+
+def test_a_file_that_was_cut_off_since_its_size_was_taken_is_refused():
+    raw = file_of({"a": F32}, bytes(8))
+    with pytest.raises(MalformedHeaderError, match="ends inside its header"):
+        read_header(io.BytesIO(raw[:20]), len(raw))
 
 
 def test_a_broken_file_is_a_finding_that_names_the_file():

@@ -23,7 +23,7 @@ from huggingface_hub.utils import _detect_agent, _http
 from lying_hub import LyingHub
 
 from aiverify.artifact import Fetched, SourceKind
-from aiverify.demo.hub import LocalHub, refusal
+from aiverify.demo.hub import LocalHub, Repository, refusal
 from aiverify.demo.loopback import Answer
 from aiverify.finding import Severity
 from aiverify.progress import Silent
@@ -452,6 +452,30 @@ def test_a_planted_listing_that_cannot_be_replaced_ends_the_download(
     assert "cannot be replaced" in str(refused(options(hub)))
 
 
+@pytest.mark.parametrize("etag", ['"../../../steered"', None])
+def test_a_second_listing_that_differs_from_the_first_is_watched_too(
+    root: Path, options: Options, tmp_path: Path, etag: str | None
+) -> None:
+    (root / "org" / "model" / "late.bin").write_text("late")
+
+    class TwoFaced(LyingHub):
+        def listed(self, repository: Repository) -> list[dict[str, object]]:
+            first = sum("/tree/" in request.path for request in self.requests) == 1
+            return [entry for entry in super().listed(repository) if not (first and entry["path"] == "late.bin")]
+
+    (tmp_path / "cache" / "models--org--model").mkdir(parents=True)
+    (tmp_path / "cache" / "models--org--model" / "trees").write_text("so that no listing can be kept")
+    with TwoFaced(root, about="late.bin", head={"X-Linked-Etag": etag} if etag else {}) as hub:
+        if etag:
+            error = refused(options(hub))
+            assert isinstance(error, HostileSourceError)
+            assert "late.bin" in str(error)
+        else:
+            assert [each.file for each in fetch(options(hub)).findings] == ["late.bin"]
+    assert sum("/tree/" in request.path for request in hub.requests) == 2
+    assert not any("steered" in path for path in everything(tmp_path))
+
+
 def test_a_lie_told_once_is_not_remembered(root: Path, options: Options) -> None:
     entry = {"lfs": {"oid": "a" * 64, "size": 1, "pointerSize": 1}}
     with LyingHub(root, about="model.safetensors", entry=entry) as hub:
@@ -809,15 +833,21 @@ def test_an_unwatched_download_is_noticed(root: Path, options: Options, monkeypa
 
 
 def test_a_host_program_that_takes_its_session_back_is_noticed(hub: LyingHub, options: Options) -> None:
+    def factory() -> object:
+        return _http.default_client_factory()
+
     class Selfish(Silent):
         def stage(self, name: str, total: int | None = None) -> None:
             if total:
-                set_client_factory(_http.default_client_factory)
+                set_client_factory(factory)  # type: ignore[arg-type]
 
-    with pytest.raises(SourceError, match="without having been watched"):
-        HubSource("org/model", options(hub)).fetch(Selection(), Selfish())
-    assert _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory
-    assert not hooked()
+    try:
+        with pytest.raises(SourceError, match="without having been watched"):
+            HubSource("org/model", options(hub)).fetch(Selection(), Selfish())
+        assert _http._GLOBAL_CLIENT_FACTORY is factory
+        assert not hooked()
+    finally:
+        set_client_factory(_http.default_client_factory)
 
 
 def test_what_the_client_would_log_is_not_logged(
@@ -873,8 +903,11 @@ def test_an_interrupt_ends_the_download_and_leaves_no_half_file(root: Path, opti
         stream.truncate(200 << 20)
 
     class Impatient(Silent):
+        pressed = False
+
         def advance(self, count: int) -> None:
-            if count > 1 << 20:
+            if count > 1 << 20 and not self.pressed:
+                self.pressed = True
                 os.kill(os.getpid(), signal.SIGINT)
 
     with LocalHub(root) as hub, pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,175 @@
+"""NumPy's element types and arrays, as pickles describe them.
+
+NumPy believes the state that a stream gives to an element type. A type that hides its object fields makes NumPy take
+raw bytes for pointers, and one whose fields lie outside of an element makes it read foreign memory. So an element type
+is only accepted when its size, its fields and its flags agree with each other, and an array only when its content is of
+the kind that its element type asks for.
+
+Source: numpy/_core/src/multiarray/descriptor.c (arraydescr_reduce, arraydescr_setstate) and methods.c (array_setstate).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from aiverify.pickles.graph import Call, Dictionary, Global, OutOfBand, Value
+from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int
+
+_CODE = re.compile(r"[<>|=]?([?biufcSaUVOMm])([0-9]{1,9})")
+_ORDERS = ("<", ">", "|", "=")
+_POINTER = 8
+_MAX_DEPTH = 8
+MAX_DIMENSIONS = 64
+# Bits of a dtype's flags: ITEM_REFCOUNT, LIST_PICKLE, NEEDS_INIT, NEEDS_PYAPI. Source: numpy/ndarraytypes.h
+_OBJECT_FLAGS = 1 | 2 | 8 | 16
+_REFERENCES = 1 | 2
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element type: its size in bytes, and whether it holds Python objects."""
+
+    size: int
+    objects: bool
+
+
+class Arrays:
+    """Checks the arrays of one graph. Element types are shared by arrays, so each is worked out once."""
+
+    def __init__(self, plain: Plain) -> None:
+        self._plain = plain
+        self._elements: dict[int, Element | None] = {}
+
+    def element(self, value: Value, depth: int = _MAX_DEPTH) -> Element | None:
+        """What ``value`` describes if it is a sound element type, else ``None``."""
+        if not isinstance(value, Call) or not is_call(value, "numpy.dtype") or not depth:
+            return None
+        if id(value) not in self._elements:
+            self._elements[id(value)] = None  # one that contains itself is not sound
+            self._elements[id(value)] = self._work_out(value, depth)
+        return self._elements[id(value)]
+
+    def _work_out(self, call: Call, depth: int) -> Element | None:
+        if not isinstance(call.args, tuple) or check_dtype(call.args) or len(call.states) > 1:
+            return None
+        kind, size = _kind_and_size(str(call.args[0]))
+        if not call.states:
+            return None if kind == "O" and size != _POINTER else Element(size, kind == "O")
+        return self._with_state(kind, size, call.states[0], depth)
+
+    def _with_state(self, kind: str, size: int, state: Value, depth: int) -> Element | None:
+        if not isinstance(state, tuple) or (len(state), state[0]) not in ((8, 3), (9, 3), (9, 4)):
+            return None
+        _, order, base, names, fields, width, alignment, flags, *metadata = state
+        if order not in _ORDERS or not all(map(is_int, (width, alignment, flags))) or not self._plain(tuple(metadata)):
+            return None
+        if width != (size if kind in "SaUV" else -1):
+            return None
+        objects = self._inner_objects(kind, size, (base, names, fields), depth)
+        if objects is None:
+            return None
+        flags = cast("int", flags)
+        sound = flags & _OBJECT_FLAGS == _OBJECT_FLAGS if objects else not flags & _REFERENCES
+        return Element(size, objects) if sound else None
+
+    def _inner_objects(self, kind: str, size: int, parts: tuple[Value, Value, Value], depth: int) -> bool | None:
+        """Whether the parts of an element hold objects; ``None`` if they do not fit into it."""
+        base, names, fields = parts
+        if kind != "V" or (base is None and names is None and fields is None):
+            sound = base is None and names is None and fields is None and (kind != "O" or size == _POINTER)
+            return kind == "O" if sound else None
+        if base is not None:
+            return self._subarray(size, base, depth) if names is None and fields is None else None
+        return self._fields(size, names, fields, depth)
+
+    def _subarray(self, size: int, base: Value, depth: int) -> bool | None:
+        if not isinstance(base, tuple) or len(base) != 2 or not is_sizes(base[1]):
+            return None
+        inner = self.element(base[0], depth - 1)
+        fits = inner is not None and inner.size * math.prod(cast("tuple[int, ...]", base[1])) == size
+        return inner.objects if inner is not None and fits else None
+
+    def _fields(self, size: int, names: Value, fields: Value, depth: int) -> bool | None:
+        if not isinstance(names, tuple) or not isinstance(fields, Dictionary):
+            return None
+        if not {name for name in names if isinstance(name, str)} <= {k for k, _ in fields.pairs if isinstance(k, str)}:
+            return None
+        objects = False
+        for key, field in fields.pairs:
+            if not isinstance(key, str) or not isinstance(field, tuple) or len(field) not in (2, 3):
+                return None
+            inner, offset = self.element(field[0], depth - 1), field[1]
+            if inner is None or not isinstance(offset, int) or not 0 <= offset <= size - inner.size:
+                return None
+            if inner.objects and offset % _POINTER and len(fields.pairs) == 1:
+                return None
+            objects |= inner.objects
+        return objects if all(isinstance(name, str) for name in names) else None
+
+    # Rules for arguments and states
+
+    def dtype_state(self, call: Call) -> str | None:
+        """What is wrong with the element type that ``call`` makes, its state included."""
+        return None if self.element(call) is not None else "a state that numpy does not write"
+
+    def array_state(self, state: Value) -> str | None:
+        """What is wrong with the BUILD state of an array."""
+        if not isinstance(state, tuple) or len(state) not in (4, 5) or not is_sizes(state[-4]):
+            return "a state that numpy does not write"
+        element, content = self.element(state[-3]), state[-1]
+        if element is None or not isinstance(state[-2], bool | int):
+            return "a state that numpy does not write"
+        if isinstance(content, list) if element.objects else is_bytes(content) or isinstance(content, str):
+            return None
+        return "content of another kind than its element type"
+
+    def frombuffer(self, args: Sequence[Value]) -> str | None:
+        """What is wrong with the arguments of ``_frombuffer``."""
+        if len(args) != 4 or not (is_bytes(args[0]) or isinstance(args[0], OutOfBand)) or args[3] not in ("C", "F"):
+            return "something else than a buffer, an element type, a shape and an order"
+        element = self.element(args[1])
+        ok = element is not None and not element.objects and is_sizes(args[2])
+        return None if ok else "something else than a buffer, an element type, a shape and an order"
+
+    def scalar(self, args: Sequence[Value]) -> str | None:
+        """What is wrong with the arguments of ``scalar``."""
+        element = self.element(args[0]) if len(args) == 2 else None
+        ok = element is not None and not element.objects and (is_bytes(args[1]) or isinstance(args[1], str))
+        return None if ok else "something else than an element type and bytes"
+
+
+def is_sizes(value: Value) -> bool:
+    """Whether ``value`` is a tuple of integers, no longer than an array has dimensions."""
+    return isinstance(value, tuple) and len(value) <= MAX_DIMENSIONS and all(map(is_int, value))
+
+
+def check_dtype(args: Sequence[Value]) -> str | None:
+    """What is wrong with the arguments of ``numpy.dtype``."""
+    ok = (
+        1 <= len(args) <= 3
+        and isinstance(args[0], str)
+        and _CODE.fullmatch(args[0])
+        and all(isinstance(arg, bool | int) for arg in args[1:])
+    )
+    return None if ok else "something else than the code of an element type"
+
+
+def check_reconstruct(args: Sequence[Value]) -> str | None:
+    """What is wrong with the arguments of ``_reconstruct``: numpy always writes an empty array of bytes."""
+    if len(args) == 3 and isinstance(args[0], Global) and args[0].dotted == "numpy.ndarray" and _is_empty(args[1]):
+        return None if args[2] == "b" or is_bytes(args[2]) else "an unusual element type"
+    return "something else than numpy.ndarray and an empty shape"
+
+
+def _is_empty(shape: Value) -> bool:
+    return isinstance(shape, tuple) and len(shape) == 1 and is_int(shape[0]) and shape[0] == 0
+
+
+def _kind_and_size(code: str) -> tuple[str, int]:
+    match = _CODE.fullmatch(code)
+    assert match is not None  # noqa: S101 - check_dtype has looked
+    return match[1], int(match[2]) * (4 if match[1] == "U" else 1)

@@ -1,0 +1,81 @@
+"""Which nodes are plain: literals, and containers of literals."""
+
+from __future__ import annotations
+
+from aiverify.pickles.graph import Blob, Call, CallKind, Dictionary, Global, SetNode, Value
+
+_CODECS = ("latin1", "latin-1", "ascii", "utf-8", "utf8")
+
+
+def is_int(value: Value) -> bool:
+    """Whether ``value`` is an integer, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_call(value: Value, *names: str) -> bool:
+    """Whether ``value`` is a REDUCE of one of the globals ``names``."""
+    return (
+        isinstance(value, Call)
+        and value.kind is CallKind.REDUCE
+        and isinstance(value.callable, Global)
+        and "." not in value.callable.name
+        and value.callable.dotted in names
+    )
+
+
+def is_bytes(value: Value) -> bool:
+    """Bytes, written as such or as the call to ``_codecs.encode`` that protocols below 3 use."""
+    return isinstance(value, Blob) or (
+        isinstance(value, Call)
+        and is_call(value, "_codecs.encode")
+        and isinstance(value.args, tuple)
+        and is_encoding(value.args)
+        and not (value.states or value.items or value.elements)
+    )
+
+
+def is_encoding(args: tuple[Value, ...]) -> bool:
+    """Whether ``args`` are text and one of the codecs that picklers use."""
+    return len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str) and args[1] in _CODECS
+
+
+class Plain:
+    """Tells whether a value is a literal or a container of literals, at any depth.
+
+    What was walked once is remembered, so that all questions about one graph together cost no more than its size.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}
+
+    def __call__(self, value: Value) -> bool:
+        """Whether ``value`` is plain. Iterative; cycles are allowed."""
+        walked: list[int] = []
+        pending = [value]
+        plain = True
+        while pending and plain:
+            item = pending.pop()
+            inner = _contents(item)
+            if inner is None:
+                plain = item is None or isinstance(item, bool | int | float | str) or is_bytes(item)
+                continue
+            known = self._known.get(id(item))
+            if known is None:
+                self._known[id(item)] = True
+                walked.append(id(item))
+                pending += inner
+            else:
+                plain = known
+        if not plain:
+            self._known.update(dict.fromkeys(walked, False))
+        return plain
+
+
+def _contents(value: Value) -> list[Value] | None:
+    if isinstance(value, tuple | list):
+        return list(value)
+    if isinstance(value, SetNode):
+        return value.members
+    if isinstance(value, Dictionary):
+        return [part for pair in value.pairs for part in pair]
+    return None
