@@ -215,7 +215,7 @@ def test_no_spelling_of_a_path_gets_a_policy_out_of_a_target(
     write(model / "rules.toml", LENIENT)
     (model / "sub").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="Keep|inside a target"):
+    with pytest.raises(UsageError, match="inside a target"):
         load(tmp_path, "model", explicit=Path(spelling))
 
 

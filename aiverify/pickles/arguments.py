@@ -6,79 +6,65 @@ write and nothing else: an argument that a library never writes is how a harmles
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from aiverify.pickles.graph import Blob, Call, CallKind, Dictionary, Global, Persistent, SetNode, Value
+from aiverify.pickles.arrays import MAX_DIMENSIONS, Arrays, check_dtype, check_reconstruct, is_sizes
+from aiverify.pickles.graph import Call, Dictionary, Global, Persistent, Value
+from aiverify.pickles.literals import Plain, is_bytes, is_call, is_encoding, is_int
 
 Rule: TypeAlias = "Callable[[Sequence[Value]], str | None]"
 
-_CODECS = frozenset(("latin1", "latin-1", "ascii", "utf-8", "utf8"))
-_DTYPE_CODE = re.compile(r"[<>|=]?[?bBhHiIlLqQpPefdgFDGSUVOmMuca][0-9]{0,9}")
-_MAX_DIMENSIONS = 64
+_MAX_METADATA = 64
+_MAX_ATTRIBUTES = 1000
 
 
-def check_arguments(rule: str, call: Call) -> str | None:
-    """What is wrong with the arguments of ``call`` under ``rule``; ``None`` when nothing is."""
-    if call.kwargs is not None and not (isinstance(call.kwargs, Dictionary) and not call.kwargs.pairs):
-        return "keyword arguments"
-    if not isinstance(call.args, tuple):
-        return "arguments that are computed"
-    return ARGUMENT_RULES[rule](call.args)
+class Checker:
+    """Checks the calls of one graph, in time linear in its size: what calls share is looked at once."""
+
+    def __init__(self) -> None:
+        self._plain = Plain()
+        self._arrays = Arrays(self._plain)
+        self._states: dict[tuple[str, int], str | None] = {}
+        self._rules: Mapping[str, Rule] = {
+            **ARGUMENT_RULES,
+            "plain": self._only_plain,
+            "frombuffer": self._arrays.frombuffer,
+            "scalar": self._arrays.scalar,
+        }
+
+    def arguments(self, rule: str, call: Call) -> str | None:
+        """What is wrong with the arguments of ``call`` under ``rule``; ``None`` when nothing is."""
+        if call.kwargs is not None and not (isinstance(call.kwargs, Dictionary) and not call.kwargs.pairs):
+            return "keyword arguments"
+        if not isinstance(call.args, tuple):
+            return "arguments that are computed"
+        return self._rules[rule](call.args)
+
+    def states(self, rule: str, keys: frozenset[str], call: Call) -> str | None:
+        """What is wrong with the BUILD states of ``call`` under ``rule``; ``None`` when nothing is."""
+        if rule == "dtype":
+            return self._arrays.dtype_state(call) if call.states else None
+        for state in call.states:
+            if (rule, id(state)) not in self._states:
+                self._states[rule, id(state)] = self._state(rule, keys, state)
+            if complaint := self._states[rule, id(state)]:
+                return complaint
+        return None
+
+    def _state(self, rule: str, keys: frozenset[str], state: Value) -> str | None:
+        if rule == "ndarray":
+            return self._arrays.array_state(state)
+        return _attributes(state, keys if rule == "keys" else None)
+
+    def _only_plain(self, args: Sequence[Value]) -> str | None:
+        return None if all(map(self._plain, args)) else "an argument that is not a plain value"
 
 
-def check_state(rule: str, keys: frozenset[str], state: Value) -> str | None:
-    """What is wrong with a BUILD ``state`` under ``rule``; ``None`` when nothing is."""
-    if rule == "keys":
-        return _attributes(state, keys)
-    return STATE_RULES[rule](state)
-
-
-def _plain(value: Value) -> bool:
-    """Whether ``value`` is a literal, or a container of literals, at most four levels deep."""
-    return _plain_to(value, 4)
-
-
-def _plain_to(value: Value, depth: int) -> bool:
-    if value is None or isinstance(value, bool | int | float | str | Blob):
-        return True
-    if depth == 0:
-        return False
-    if isinstance(value, tuple | list):
-        return all(_plain_to(item, depth - 1) for item in value)
-    if isinstance(value, SetNode):
-        return all(_plain_to(item, depth - 1) for item in value.members)
-    if isinstance(value, Dictionary):
-        return all(_plain_to(key, depth - 1) and _plain_to(item, depth - 1) for key, item in value.pairs)
-    return _is_bytes(value)
-
-
-def _is_int(value: Value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_bytes(value: Value) -> bool:
-    """Bytes, written as such or as the call to ``_codecs.encode`` that protocols below 3 use."""
-    return isinstance(value, Blob) or (
-        isinstance(value, Call) and is_call(value, "_codecs.encode") and check_arguments("codec", value) is None
-    )
-
-
-def is_call(value: Value, *names: str) -> bool:
-    """Whether ``value`` is a REDUCE of one of the globals ``names``."""
-    return (
-        isinstance(value, Call)
-        and value.kind is CallKind.REDUCE
-        and isinstance(value.callable, Global)
-        and value.callable.dotted in names
-    )
-
-
-def _is_sizes(value: Value) -> bool:
+def _is_torch_sizes(value: Value) -> bool:
     if isinstance(value, Call) and is_call(value, "torch.Size"):
-        return isinstance(value.args, tuple) and len(value.args) == 1 and _is_sizes(value.args[0])
-    return isinstance(value, tuple) and len(value) <= _MAX_DIMENSIONS and all(_is_int(item) for item in value)
+        return isinstance(value.args, tuple) and len(value.args) == 1 and is_sizes(value.args[0])
+    return is_sizes(value)
 
 
 def _is_empty_dict(value: Value) -> bool:
@@ -106,8 +92,9 @@ def _none(args: Sequence[Value]) -> str | None:
     return "arguments where there should be none" if args else None
 
 
-def _only_plain(args: Sequence[Value]) -> str | None:
-    return None if all(map(_plain, args)) else "an argument that is not a plain value"
+def _bytearray(args: Sequence[Value]) -> str | None:
+    """Bytes, or as Python 2 writes them text and a codec; a number would be a size to allocate."""
+    return None if not args or (len(args) == 1 and is_bytes(args[0])) or is_encoding(tuple(args)) else "no bytes"
 
 
 def _pairs(args: Sequence[Value]) -> str | None:
@@ -129,13 +116,11 @@ def _text(args: Sequence[Value]) -> str | None:
 
 
 def _codec(args: Sequence[Value]) -> str | None:
-    if len(args) == 2 and isinstance(args[0], str) and args[1] in tuple(_CODECS):
-        return None
-    return "something else than text and one of the codecs that picklers use"
+    return None if is_encoding(tuple(args)) else "something else than text and one of the codecs that picklers use"
 
 
 def _tensor_v1(args: Sequence[Value]) -> str | None:
-    if len(args) == 4 and isinstance(args[0], Persistent) and _is_int(args[1]) and all(map(_is_sizes, args[2:])):
+    if len(args) == 4 and isinstance(args[0], Persistent) and is_int(args[1]) and all(map(_is_torch_sizes, args[2:])):
         return None
     return "something else than a storage, an offset, sizes and strides"
 
@@ -161,7 +146,16 @@ def _flags_and_hooks(args: Sequence[Value]) -> str | None:
 
 
 def _metadata(args: Sequence[Value]) -> str | None:
-    return None if all(arg is None or _plain(arg) for arg in args) else "metadata that is not plain"
+    return None if all(arg is None or _is_metadata(arg) for arg in args) else "metadata that is not plain"
+
+
+def _is_metadata(value: Value) -> bool:
+    """The flags of a tensor: a small dict of names and truth values. Source: torch/_tensor.py, get_tensor_metadata."""
+    return (
+        isinstance(value, Dictionary)
+        and len(value.pairs) <= _MAX_METADATA
+        and all(isinstance(key, str) and isinstance(item, bool | int) for key, item in value.pairs)
+    )
 
 
 def _parameter(args: Sequence[Value]) -> str | None:
@@ -193,38 +187,13 @@ def _from_type(args: Sequence[Value]) -> str | None:
 
 def _size(args: Sequence[Value]) -> str | None:
     sizes = args[0] if len(args) == 1 else None
-    return None if isinstance(sizes, tuple | list) and all(map(_is_int, sizes)) else "something else than integers"
+    ok = isinstance(sizes, tuple | list) and len(sizes) <= MAX_DIMENSIONS and all(map(is_int, sizes))
+    return None if ok else "something else than integers"
 
 
 def _device(args: Sequence[Value]) -> str | None:
-    ok = 1 <= len(args) <= 2 and isinstance(args[0], str) and all(map(_is_int, args[1:]))
+    ok = 1 <= len(args) <= 2 and isinstance(args[0], str) and all(map(is_int, args[1:]))
     return None if ok else "something else than the name of a device"
-
-
-def _ndarray(args: Sequence[Value]) -> str | None:
-    if len(args) == 3 and isinstance(args[0], Global) and args[0].dotted == "numpy.ndarray" and _is_sizes(args[1]):
-        return None if args[2] == "b" or _is_bytes(args[2]) else "an unusual element type"
-    return "something else than numpy.ndarray and a shape"
-
-
-def _frombuffer(args: Sequence[Value]) -> str | None:
-    ok = len(args) == 4 and is_call(args[1], "numpy.dtype") and _is_sizes(args[2]) and args[3] in ("C", "F")
-    return None if ok else "something else than a buffer, an element type, a shape and an order"
-
-
-def _dtype(args: Sequence[Value]) -> str | None:
-    ok = (
-        1 <= len(args) <= 3
-        and isinstance(args[0], str)
-        and _DTYPE_CODE.fullmatch(args[0])
-        and all(isinstance(arg, bool | int) for arg in args[1:])
-    )
-    return None if ok else "something else than the code of an element type"
-
-
-def _scalar(args: Sequence[Value]) -> str | None:
-    ok = len(args) == 2 and is_call(args[0], "numpy.dtype") and (_is_bytes(args[1]) or isinstance(args[1], str))
-    return None if ok else "something else than an element type and bytes"
 
 
 def _attributes(state: Value, allowed: frozenset[str] | None) -> str | None:
@@ -232,12 +201,14 @@ def _attributes(state: Value, allowed: frozenset[str] | None) -> str | None:
     pairs: Sequence[tuple[Value, Value]]
     if isinstance(state, Dictionary):
         pairs = state.pairs
-    elif isinstance(state, Call) and is_call(state, "collections.OrderedDict") and not state.states:
+    elif isinstance(state, Call) and is_call(state, "collections.OrderedDict") and not (state.states or state.args):
         pairs = state.items
     elif state is None:
         return None
     else:
         return "a state that is not a dict"
+    if len(pairs) > _MAX_ATTRIBUTES:
+        return f"a state of {len(pairs)} attributes"
     for key, _ in pairs:
         if not isinstance(key, str) or (key.startswith("__") and key.endswith("__")):
             return "a state with special attribute names"
@@ -246,45 +217,13 @@ def _attributes(state: Value, allowed: frozenset[str] | None) -> str | None:
     return None
 
 
-def _any_attributes(state: Value) -> str | None:
-    return _attributes(state, None)
-
-
-def _ndarray_state(state: Value) -> str | None:
-    ok = (
-        isinstance(state, tuple)
-        and len(state) in (4, 5)
-        and _is_sizes(state[-4])
-        and is_call(state[-3], "numpy.dtype")
-        and isinstance(state[-2], bool | int)
-        and (isinstance(state[-1], str | list) or _is_bytes(state[-1]))
-    )
-    return None if ok else "a state that numpy does not write"
-
-
-def _dtype_state(state: Value) -> str | None:
-    if not isinstance(state, tuple) or not 5 <= len(state) <= 9 or not isinstance(state[0], int):
-        return "a state that numpy does not write"
-    return None if all(_plain_dtype_part(part, 4) for part in state) else "a state with parts that are not plain"
-
-
-def _plain_dtype_part(part: Value, depth: int) -> bool:
-    if is_call(part, "numpy.dtype"):
-        return True
-    if depth and isinstance(part, tuple):
-        return all(_plain_dtype_part(item, depth - 1) for item in part)
-    if depth and isinstance(part, Dictionary):
-        return all(isinstance(key, str) and _plain_dtype_part(item, depth - 1) for key, item in part.pairs)
-    return _plain(part)
-
-
 ARGUMENT_RULES: Mapping[str, Rule] = {
     "none": _none,
-    "plain": _only_plain,
     "pairs": _pairs,
     "factory": _factory,
     "text": _text,
     "codec": _codec,
+    "bytearray": _bytearray,
     "tensor_v1": _tensor_v1,
     "tensor_v2": _tensor_v2,
     "tensor_v3": _tensor_v3,
@@ -293,14 +232,6 @@ ARGUMENT_RULES: Mapping[str, Rule] = {
     "from_type": _from_type,
     "size": _size,
     "device": _device,
-    "ndarray": _ndarray,
-    "frombuffer": _frombuffer,
-    "dtype": _dtype,
-    "scalar": _scalar,
-}
-
-STATE_RULES: Mapping[str, Callable[[Value], str | None]] = {
-    "attributes": _any_attributes,
-    "ndarray": _ndarray_state,
-    "dtype": _dtype_state,
+    "ndarray": check_reconstruct,
+    "dtype": check_dtype,
 }

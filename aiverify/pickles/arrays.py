@@ -54,9 +54,10 @@ class Arrays:
         return self._elements[id(value)]
 
     def _work_out(self, call: Call, depth: int) -> Element | None:
-        if not isinstance(call.args, tuple) or check_dtype(call.args) or len(call.states) > 1:
+        match = _code(call.args) if isinstance(call.args, tuple) else None
+        if match is None or len(call.states) > 1:
             return None
-        kind, size = _kind_and_size(str(call.args[0]))
+        kind, size = match[1], int(match[2]) * (4 if match[1] == "U" else 1)
         if not call.states:
             return None if kind == "O" and size != _POINTER else Element(size, kind == "O")
         return self._with_state(kind, size, call.states[0], depth)
@@ -105,8 +106,6 @@ class Arrays:
             inner, offset = self.element(field[0], depth - 1), field[1]
             if inner is None or not isinstance(offset, int) or not 0 <= offset <= size - inner.size:
                 return None
-            if inner.objects and offset % _POINTER and len(fields.pairs) == 1:
-                return None
             objects |= inner.objects
         return objects if all(isinstance(name, str) for name in names) else None
 
@@ -149,13 +148,13 @@ def is_sizes(value: Value) -> bool:
 
 def check_dtype(args: Sequence[Value]) -> str | None:
     """What is wrong with the arguments of ``numpy.dtype``."""
-    ok = (
-        1 <= len(args) <= 3
-        and isinstance(args[0], str)
-        and _CODE.fullmatch(args[0])
-        and all(isinstance(arg, bool | int) for arg in args[1:])
-    )
-    return None if ok else "something else than the code of an element type"
+    return None if _code(args) else "something else than the code of an element type"
+
+
+def _code(args: Sequence[Value]) -> re.Match[str] | None:
+    if not 1 <= len(args) <= 3 or not isinstance(args[0], str):
+        return None
+    return _CODE.fullmatch(args[0]) if all(isinstance(arg, bool | int) for arg in args[1:]) else None
 
 
 def check_reconstruct(args: Sequence[Value]) -> str | None:
@@ -167,9 +166,3 @@ def check_reconstruct(args: Sequence[Value]) -> str | None:
 
 def _is_empty(shape: Value) -> bool:
     return isinstance(shape, tuple) and len(shape) == 1 and is_int(shape[0]) and shape[0] == 0
-
-
-def _kind_and_size(code: str) -> tuple[str, int]:
-    match = _CODE.fullmatch(code)
-    assert match is not None  # noqa: S101 - check_dtype has looked
-    return match[1], int(match[2]) * (4 if match[1] == "U" else 1)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, Union
 
+_LONGEST_NAME = 1000  # characters; comparing and joining names must not cost more than reading them
+
 
 @dataclass(slots=True, eq=False)
 class Global:
@@ -28,8 +30,12 @@ class Global:
 
     @property
     def dotted(self) -> str:
-        """``module.name``, or a placeholder for a computed name."""
-        return f"{self.module}.{self.name}" if self.module is not None else "<computed name>"
+        """``module.name``, cut when it is longer than any real name, or a placeholder for a computed name."""
+        if self.module is None:
+            return "<computed name>"
+        if len(self.module) + len(self.name) > _LONGEST_NAME:
+            return f"{self.module[:_LONGEST_NAME]}.{self.name[:_LONGEST_NAME]}…"
+        return f"{self.module}.{self.name}"
 
 
 @dataclass(slots=True, eq=False)

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from aiverify.finding import Finding
-from aiverify.pickles.arguments import check_arguments, check_state
-from aiverify.pickles.decompile import decompile, render
+from aiverify.pickles.arguments import Checker
+from aiverify.pickles.decompile import Calls, render, shorten, shown
 from aiverify.pickles.graph import Call, Global, Graph, Value
 from aiverify.pickles.tables import Entry, Use, danger, trusted
-from aiverify.pickles.uses import is_storage_id, sightings
+from aiverify.pickles.uses import Sighting, is_storage_id, sightings
 from aiverify.rules import finding
 
 _WORDS = {
@@ -75,72 +75,53 @@ class _Judgement:
         for found in self.graph.globals:
             if found.module is None:
                 yield self._finding("AIV304", "the name of an import is computed while loading", found.offset)
-        for name, sighting in sightings(self.graph).items():
-            effect = danger(sighting.example)
-            uses = sorted(sighting.uses)
-            entry = trusted().get(name)
-            if effect is not None:
-                yield self._finding(
-                    "AIV301",
-                    f"names {_written(sighting.example)}, which {effect}",
-                    sighting.example.offset,
-                    **{"global": name},
-                    uses=uses,
-                    payload=decompile(self.graph, sighting.example),
-                )
-            elif name in self.trust:
-                continue
-            elif entry is None:
-                how = ", ".join(_WORDS[use] for use in uses)
-                yield self._finding(
-                    "AIV302",
-                    f"names {_written(sighting.example)}, which is not on the trusted table ({how})",
-                    sighting.example.offset,
-                    **{"global": name},
-                    uses=uses,
-                    payload=decompile(self.graph, sighting.example),
-                )
-            else:
-                for use in sorted(sighting.uses - entry.uses):
-                    yield self._finding(
-                        "AIV303",
-                        f"{name} is {_WORDS[use]}, which ordinary files do not do with it",
-                        sighting.example.offset,
-                        **{"global": name},
-                        uses=[use],
-                    )
+        calls = Calls(self.graph)
+        for sighting in sightings(self.graph):
+            yield from self._name(sighting, calls)
         for extension in self.graph.extensions[:1]:
             yield self._finding("AIV305", f"uses extension code {extension.code}", extension.offset)
+
+    def _name(self, sighting: Sighting, calls: Calls) -> Iterator[Finding]:
+        found = sighting.example
+        effect, uses, entry = danger(found), sorted(sighting.uses), _entry(found)
+        if effect is not None:
+            text = f"names {_written(found)}, which {effect}"
+        elif found.dotted in self.trust:
+            return
+        elif entry is None:
+            how = ", ".join(_WORDS[use] for use in uses)
+            text = f"names {_written(found)}, which is not on the trusted table ({how})"
+        else:
+            for use in sorted(sighting.uses - entry.uses):
+                text = f"{found.dotted} is {_WORDS[use]}, which ordinary files do not do with it"
+                yield self._finding("AIV303", text, found.offset, **{"global": found.dotted}, uses=[use])
+            return
+        yield self._finding(
+            "AIV301" if effect is not None else "AIV302",
+            text,
+            found.offset,
+            **{"global": shorten(found.dotted)},
+            uses=uses,
+            payload=calls.of(found),
+        )
 
     # Rule 3
 
     def _calls(self) -> Iterator[Finding]:
         said: set[tuple[str, str]] = set()
+        checker = Checker()
         for call in self.graph.calls:
             if not isinstance(call.callable, Global):
                 complaint, name = "calls something that is itself computed", ""
             else:
-                name = call.callable.dotted
-                entry = trusted().get(name)
-                if entry is None or name in self.trust:
+                entry = _entry(call.callable)
+                if entry is None or call.callable.dotted in self.trust:
                     continue
-                complaint = self._complaint(entry, call) or ""
+                complaint, name = _complaint(checker, entry, call) or "", call.callable.dotted
             if complaint and (name, complaint) not in said:
                 said.add((name, complaint))
                 text = f"{name} is used with {complaint}" if name else complaint
-                yield self._finding(
-                    "AIV303", text, call.offset, **{"global": name}, payload=decompile(self.graph, call)
-                )
-
-    @staticmethod
-    def _complaint(entry: Entry, call: Call) -> str | None:
-        if entry.arguments is not None and (complaint := check_arguments(entry.arguments, call)):
-            return complaint
-        if entry.state is not None:
-            for state in call.states:
-                if complaint := check_state(entry.state, entry.keys, state):
-                    return complaint
-        return None
+                yield self._finding("AIV303", shorten(text), call.offset, **{"global": name}, payload=shown(call))
 
     # Rule 4
 
@@ -149,7 +130,7 @@ class _Judgement:
             if isinstance(mutation.target, Global):
                 yield self._finding(
                     "AIV310",
-                    f"{mutation.opcode} changes {mutation.target.dotted} itself",
+                    f"{mutation.opcode} changes {shorten(mutation.target.dotted)} itself",
                     mutation.offset,
                     payload=render(mutation),
                 )
@@ -179,9 +160,22 @@ class _Judgement:
             yield self._finding("AIV311", anomaly.text, anomaly.offset)
 
 
+def _entry(found: Global) -> Entry | None:
+    """The entry of ``found``. A name with a dot walks through attributes; no pickler writes one for what is trusted."""
+    return None if "." in found.name else trusted().get(found.dotted)
+
+
+def _complaint(checker: Checker, entry: Entry, call: Call) -> str | None:
+    if entry.arguments is not None and (complaint := checker.arguments(entry.arguments, call)):
+        return complaint
+    return checker.states(entry.state, entry.keys, call) if entry.state is not None else None
+
+
 def _written(found: Global) -> str:
-    written = ".".join(found.written)
-    return found.dotted if written == found.dotted else f"{found.dotted} (written {written})"
+    """The name for a person, and how the stream writes it where that differs."""
+    module, name = found.written
+    same = (module, name) == (found.module, found.name) and "." not in name
+    return shorten(found.dotted) if same else f"{shorten(found.dotted)} (written {shorten(module)}:{shorten(name)})"
 
 
 def _kind(value: Value) -> str:

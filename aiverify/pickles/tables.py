@@ -76,7 +76,7 @@ def danger(found: Global) -> str | None:
     Both the name as written and the name that Python 3 makes of it are looked up. A dotted name that passes through a
     module or a special attribute is dangerous whatever it ends in.
     """
-    modules, names = _dangers()
+    modules, names, deepest = _dangers()
     candidates = [found.written]
     if found.module is not None:
         candidates.append((found.module, found.name))
@@ -84,8 +84,8 @@ def danger(found: Global) -> str | None:
         dotted = f"{module}.{name}"
         if dotted in names:
             return names[dotted]
-        parts = dotted.split(".")
-        for length in range(len(parts), 0, -1):
+        parts = dotted.split(".", deepest)
+        for length in range(min(len(parts), deepest), 0, -1):
             effect = modules.get(".".join(parts[:length]))
             if effect is not None:
                 return effect
@@ -98,13 +98,14 @@ def danger(found: Global) -> str | None:
 
 
 @functools.cache
-def _dangers() -> tuple[Mapping[str, str], Mapping[str, str]]:
+def _dangers() -> tuple[Mapping[str, str], Mapping[str, str], int]:
+    """Effects by module, effects by name, and the number of parts of the longest module name."""
     modules: dict[str, str] = {}
     names: dict[str, str] = {}
     for raw in _load("dangerous.toml")["danger"]:
         modules.update(dict.fromkeys(raw.get("modules", ()), raw["effect"]))
         names.update(dict.fromkeys(raw.get("names", ()), raw["effect"]))
-    return modules, names
+    return modules, names, max(name.count(".") + 1 for name in modules)
 
 
 def _load(name: str) -> dict[str, list[dict[str, str]]]:

@@ -25,12 +25,15 @@ class Sighting:
     uses: set[Use] = field(default_factory=set)
 
 
-def sightings(graph: Graph) -> dict[str, Sighting]:
-    """Every literal name in ``graph`` by its dotted form. Linear in the size of the graph."""
+def sightings(graph: Graph) -> list[Sighting]:
+    """Every literal name in ``graph``, in the order of the stream. Linear in the size of the graph.
+
+    Names that differ in where the module ends are different names, though they look alike when written with dots.
+    """
     search = _Search(graph)
     if search.table:
         search.run()
-    return search.table
+    return list(search.table.values())
 
 
 def is_storage_id(node: Persistent) -> bool:
@@ -49,16 +52,17 @@ def is_storage_id(node: Persistent) -> bool:
 
 
 class _Search:
-    __slots__ = ("graph", "pending", "seen", "table")
+    __slots__ = ("arguments", "graph", "pending", "seen", "table")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.table: dict[str, Sighting] = {}
+        self.table: dict[tuple[str | None, str], Sighting] = {}
         self.pending: list[Value] = []
         self.seen: set[int] = set()
+        self.arguments: set[int] = set()
         for found in graph.globals:
             if found.module is not None:
-                self.table.setdefault(found.dotted, Sighting(found))
+                self.table.setdefault((found.module, found.name), Sighting(found))
 
     def run(self) -> None:
         self._value(self.graph.root, Use.REFERENCE)
@@ -75,7 +79,7 @@ class _Search:
     def _value(self, value: Value, use: Use) -> None:
         if isinstance(value, Global):
             if value.module is not None:
-                self.table[value.dotted].uses.add(use)
+                self.table[value.module, value.name].uses.add(use)
         elif isinstance(value, tuple | list | Dictionary | SetNode):
             self.pending.append(value)
 
@@ -91,10 +95,11 @@ class _Search:
     def _calls(self) -> None:
         for call in self.graph.calls:
             self._value(call.callable, _USE_OF_CALL[call.kind])
-            if isinstance(call.args, tuple):
-                self._values(call.args, Use.ARGUMENT)
-            else:
+            if not isinstance(call.args, tuple):
                 self._value(call.args, Use.ARGUMENT)
+            elif id(call.args) not in self.arguments:  # calls may share their arguments
+                self.arguments.add(id(call.args))
+                self._values(call.args, Use.ARGUMENT)
             self._value(call.kwargs, Use.ARGUMENT)
             if call.states:
                 self._value(call.callable, Use.BUILD)

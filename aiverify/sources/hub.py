@@ -59,10 +59,18 @@ class HubSource(Source):
 
         Raises SourceError, and HostileSourceError when the Hub gives answers that would steer the client.
         """
-        from huggingface_hub import constants
-
         progress.stage("fetch")
         progress.detail(self.repo)
+        try:
+            return self._fetch(selection, progress)
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            message = f"{self.repo}@{self.revision}: the Hub cache cannot be read: {reason}"
+            raise SourceError(message, hint="Check its permissions, or name another --cache-dir.") from error
+
+    def _fetch(self, selection: Selection, progress: Progress) -> Fetched:
+        from huggingface_hub import constants
+
         cache = RepoCache(
             _absolute(self._options.cache_dir or Path(constants.HF_HUB_CACHE)),
             self.repo,
@@ -131,7 +139,7 @@ class HubSource(Source):
     def _fetched(self, cache: RepoCache, commit: str, listing: Listing, selection: Selection) -> Fetched:
         root = cache.root(commit)
         wanted = [file for file in listing.values() if selection.wants(file.path)]
-        missing = [file.path for file in wanted if not (root / file.path).is_file()]
+        missing = [file.path for file in wanted if not cache.has(commit, file.path)]
         if missing:
             raise SourceError(
                 f"{self.repo}@{commit}: {len(missing)} files are not on disk, {missing[0]} for one",

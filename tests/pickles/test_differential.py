@@ -10,14 +10,14 @@ import pickle
 import struct
 
 import pytest
+from fuzzing import effort
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pickle_oracle import Oracle, Run
 
 from aiverify.pickles.graph import Graph
 from aiverify.pickles.machine import interpret
 from aiverify.pickles.opcodes import Op
-from fuzzing import effort
-from pickle_oracle import Oracle, Run
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,32 @@ def compare(graph: Graph, run: Run) -> None:
 # Streams
 
 NAMES = [
-    *("os", "system", "__builtin__", "eval", "set", "copy_reg", "_reconstructor", "UserDict", "IterableUserDict", "StringIO"),
-    *("text", "textual", "collections", "OrderedDict", "itertools", "izip", "exceptions", "a.b", "", "é", "\udc80", "x y"),
+    *(
+        "os",
+        "system",
+        "__builtin__",
+        "eval",
+        "set",
+        "copy_reg",
+        "_reconstructor",
+        "UserDict",
+        "IterableUserDict",
+        "StringIO",
+    ),
+    *(
+        "text",
+        "textual",
+        "collections",
+        "OrderedDict",
+        "itertools",
+        "izip",
+        "exceptions",
+        "a.b",
+        "",
+        "é",
+        "\udc80",
+        "x y",
+    ),
     *("urllib", "urlencode", "cPickle", "loads", "tkFileDialog", "torch._utils", "_rebuild_tensor_v2", "with\x00nul"),
 ]
 names = st.sampled_from(NAMES)
@@ -73,14 +97,55 @@ lengths_off = st.sampled_from([0, 0, 0, 0, 0, 0, -1, 1, 3])
 odd_numbers = st.sampled_from(
     [
         *(b"0", b"1", b"00", b"01", b"000", b"-1", b"+1", b"0x1F", b"0X1f", b"010", b"08", b"0o17", b"0b101", b"1_000"),
-        *(b"12L", b"0x1FL", b"L", b"", b" 7", b"7 ", b" 7 ", b"\t7", b"1\x00junk", b"\x00", b"\x001", b" \x00", b"+\x00"),
+        *(
+            b"12L",
+            b"0x1FL",
+            b"L",
+            b"",
+            b" 7",
+            b"7 ",
+            b" 7 ",
+            b"\t7",
+            b"1\x00junk",
+            b"\x00",
+            b"\x001",
+            b" \x00",
+            b"+\x00",
+        ),
         *(b"-0x10", b"0777777777777777777777777777777", b"9" * 30, b"9" * 4301, b"0x" + b"f" * 4400, b"1e3", b"1.5"),
-        *(b"-", b"0x", b"0_1", b"1__0", b"\xd9\xa1", b"1\r", b"nan", b"-inf", b"1e999", b"1_0.5", b" 2.5 ", b"2.5\x00x"),
+        *(
+            b"-",
+            b"0x",
+            b"0_1",
+            b"1__0",
+            b"\xd9\xa1",
+            b"1\r",
+            b"nan",
+            b"-inf",
+            b"1e999",
+            b"1_0.5",
+            b" 2.5 ",
+            b"2.5\x00x",
+        ),
     ]
 )
 quoted = st.sampled_from(
     [
-        *(b"'os'", b'"os"', b"'text'", b"os", b"'os", b"os'", b"'os\"", b"''", b"'", b"", b"'\\x6fs'", b"'\\157s'", b"'\\q'"),
+        *(
+            b"'os'",
+            b'"os"',
+            b"'text'",
+            b"os",
+            b"'os",
+            b"os'",
+            b"'os\"",
+            b"''",
+            b"'",
+            b"",
+            b"'\\x6fs'",
+            b"'\\157s'",
+            b"'\\q'",
+        ),
         *(b"'\\x'", b"'\\'", b"'a'b'", b" 'os'", b"'os' ", b"'\xe9'", b"'\\xe9'", b"'os'\r"),
     ]
 )
@@ -129,7 +194,9 @@ memo = st.one_of(
 )
 framing = st.one_of(
     st.integers(0, 6).map(lambda version: bytes((0x80, version))),
-    st.sampled_from([0, 1, 5, 20, 1000, 1 << 62, (1 << 64) - 1]).map(lambda length: b"\x95" + struct.pack("<Q", length)),
+    st.sampled_from([0, 1, 5, 20, 1000, 1 << 62, (1 << 64) - 1]).map(
+        lambda length: b"\x95" + struct.pack("<Q", length)
+    ),
 )
 bare = st.sampled_from([bytes((opcode,)) for opcode in Op if chr(opcode) not in "cipPqrghjXTUBCISVLFGJKM"])
 ids = st.one_of(names.map(lambda pid: b"P" + _lines(pid)), literals.map(lambda value: value + b"Q"))
@@ -209,7 +276,9 @@ ORDINARY = [pickle.dumps(sample, protocol) for sample in SAMPLES for protocol in
 @effort(300)
 @given(
     st.sampled_from(ORDINARY),
-    st.lists(st.tuples(st.integers(0, 400), st.one_of(st.just(b""), bare, st.binary(min_size=1, max_size=2))), max_size=4),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.one_of(st.just(b""), bare, st.binary(min_size=1, max_size=2))), max_size=4
+    ),
 )
 def test_what_cpython_asks_for_in_an_altered_pickle_is_reported(oracle, stream, changes):
     for place, new in changes:

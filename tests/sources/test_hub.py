@@ -625,6 +625,22 @@ def test_a_disk_that_cannot_be_written_to_is_an_error(hub: LyingHub, options: Op
     assert "could not be read or written" in str(refused(options(hub, cache_dir=tmp_path / "file" / "cache")))
 
 
+def test_a_path_that_is_too_long_only_here_is_an_error(root: Path, options: Options, tmp_path: Path) -> None:
+    deep = root / "org" / "model" / Path(*["e" * 250] * 4)
+    deep.mkdir(parents=True)
+    (deep / "config.json").write_text("{}")
+    with LyingHub(root) as hub:
+        assert "too long" in str(refused(options(hub, cache_dir=tmp_path.joinpath(*["d" * 250] * 12))))
+
+
+def test_a_cache_that_cannot_be_read_is_an_error(options: Options, hub: LyingHub, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for offline in (False, True):
+        with pytest.raises(SourceError, match="org/model@main") as caught:
+            fetch(options(hub, cache_dir=tmp_path / "loop" / "cache", offline=offline))
+        assert "\n" not in str(caught.value)
+
+
 # -------------------------------------------------------------------------------------------------------- refusals
 
 

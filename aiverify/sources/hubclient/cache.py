@@ -65,6 +65,13 @@ class RepoCache:
         """The folder that the files of ``commit`` are downloaded to."""
         return self.folder / "snapshots" / commit if self.local_dir is None else self.local_dir
 
+    def has(self, commit: str, path: str) -> bool:
+        """Whether a file lies at ``path`` of ``commit``; one that cannot be looked at does not count."""
+        try:
+            return (self.root(commit) / path).is_file()
+        except OSError:
+            return False
+
     def commit(self, revision: str) -> str | None:
         """The commit that ``revision`` led to when it was last asked for."""
         if COMMIT.fullmatch(revision):

@@ -77,14 +77,16 @@ class HubClient:
 
         An interrupt ends the running transfers at their next piece, waits for that, and passes on.
         """
-        root = self._cache.root(commit)
-        absent = [file for path, file in files.items() if selection.wants(path) and not (root / path).is_file()]
+        absent = [
+            file for file in files.values() if selection.wants(file.path) and not self._cache.has(commit, file.path)
+        ]
         total = sum(file.size for file in absent)
         progress.stage("fetch", total)
-        watch = self._watch(commit, files, progress)
         done = Bytes(progress, total)
-        with watching(watch):
+        with explained(self._place):
+            watch = self._watch(commit, files, progress)
             self._hand_over(commit, files)
+        with watching(watch):
             self._call(lambda: self._snapshot(commit, selection, bar_class(done, watch.require_running)), watch)
         for file in absent:
             if file.path not in watch.checked and not (file.xet_hash and is_xet_available()):

@@ -3,7 +3,7 @@
 The rules, which every listing that exists has passed:
 
 - A path is relative, has no empty, ``.`` or ``..`` part, no backslash and no control character, and can be written as
-  UTF-8. No path stands twice, and none is a folder of another.
+  UTF-8 of at most ``MAX_PATH`` bytes, ``MAX_NAME`` per part. No path stands twice, and none is a folder of another.
 - A git blob id is 40, a SHA-256 or xet hash 64 lower-case hex digits. The client makes file names of these.
 - A size is a number of bytes from 0 to 2^63 - 1.
 - An answer is at most ``MAX_ANSWER`` bytes, a listing at most ``MAX_FILES`` files.
@@ -25,6 +25,8 @@ from aiverify.sources.interface import HostileSourceError, SourceError
 MAX_ANSWER = 16 << 20
 MAX_FILES = 100_000
 MAX_SIZE = (1 << 63) - 1
+MAX_PATH = 2048
+MAX_NAME = 255
 CACHE_FORMAT = 1
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -116,6 +118,8 @@ def require_path(value: object, repo: str) -> str:
     parts = value.split("/")
     if {"", ".", ".."} & set(parts) or "\\" in value or _CONTROL.search(value) or not _is_unicode(value):
         raise hostile(repo, "the endpoint names a file as no repository can", value)
+    if len(value.encode()) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts):
+        raise SourceError(f"{repo} names a file with more than {MAX_PATH} bytes, or {MAX_NAME} between two slashes")
     return value
 
 

@@ -80,6 +80,13 @@ def test_an_odd_but_honest_path_passes(path: str) -> None:
     assert page(entry(path=path))[0].path == path
 
 
+@pytest.mark.parametrize("path", ["a" * 256, "a/" * 1024 + "a", "ü" * 128, "x" * 100_000])
+def test_a_path_that_no_disk_holds_is_an_error(path: str) -> None:
+    with pytest.raises(SourceError, match="bytes"):
+        page(entry(path=path))
+    assert page(entry(path="ü" * 127 + "/" + "a" * 255))
+
+
 @pytest.mark.parametrize("digest", ["", "../../x", SHA1[:-1], SHA1 + "a", SHA1[:-1] + "A", SHA1 + "\n", SHA256])
 def test_a_blob_id_of_another_form_is_hostile(digest: str) -> None:
     with pytest.raises(HostileSourceError):
