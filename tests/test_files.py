@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env={"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )
     assert "WriteError" in run.stderr

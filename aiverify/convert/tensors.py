@@ -232,7 +232,7 @@ def _no_lazy_bits(value: Value, path: str) -> None:
     if not isinstance(value, Dictionary):
         raise NotConvertibleError(path, "tensor metadata that is not a dict")
     for key, flag in value.pairs:
-        if not isinstance(key, str) or key not in ("conj", "neg") or flag is not False:
+        if key not in ("conj", "neg") or flag is not False:
             raise NotConvertibleError(
                 path,
                 "a conjugated or negated view, whose bytes are not its values",

@@ -86,6 +86,8 @@ def read_member(file: BinaryIO, entry: Entry, *, limit: int) -> bytes:
     """The content of ``entry``, at most ``limit`` bytes. Raises ArchiveError; a wrong CRC raises ChecksumError."""
     if entry.size > limit:
         raise ArchiveError(f"{entry.name}: {entry.size} bytes are more than the limit of {limit}")
+    if entry.compressed > limit:
+        raise ArchiveError(f"{entry.name}: {entry.compressed} compressed bytes are more than the limit of {limit}")
     raw = _at(file, entry.start, entry.compressed)
     if entry.method == _DEFLATED:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -93,6 +95,8 @@ def read_member(file: BinaryIO, entry: Entry, *, limit: int) -> bytes:
             data = inflate.decompress(raw, entry.size + 1)
         except zlib.error as error:
             raise ArchiveError(f"{entry.name}: the compressed data is broken") from error
+        if len(data) == entry.size and (not inflate.eof or inflate.unused_data):
+            raise ArchiveError(f"{entry.name}: the compressed data does not end where its header states")
     elif entry.method == _STORED:
         data = raw
     else:
@@ -113,10 +117,12 @@ class ChecksumError(ArchiveError):
 
 
 def _at(file: BinaryIO, offset: int, length: int) -> bytes:
+    if offset + length > file.seek(0, 2):  # asked before reading: the numbers are the archive's own
+        raise ArchiveError("the archive is shorter than its headers state")
     file.seek(offset)
     data = file.read(length)
     if len(data) != length:
-        raise ArchiveError("the archive is shorter than its headers state")
+        raise ArchiveError("the archive cannot be read")
     return data
 
 

@@ -1,7 +1,7 @@
 """Configuration files, read as data: JSON and YAML. What is looked for are keys that make a loader fetch or run code.
 
-JSON is parsed strictly: one value, no repeated keys, bounded size and depth. YAML is not constructed at all: its token
-stream is searched for tags that construct Python objects.
+JSON is parsed strictly: one value, no repeated keys, bounded size and depth. YAML is not constructed at all: its events
+are searched for tags that construct Python objects, with %TAG directives resolved.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from aiverify.rules import finding
 
 _MAX_JSON = 256 << 20
 _MAX_YAML = 4 << 20
+_DEEPEST_YAML = 100
+_LONGEST_PATH = 200
 _CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline"))
 _TEMPLATE_KEYS = frozenset(("chat_template", "template"))
 
@@ -39,15 +41,16 @@ def examine_json(data: bytes, path: str) -> Examination:
         return examination
     for where, key, inner in _keys(value):
         if key in _CODE_KEYS and inner:
-            text = f"{where} names code: {json.dumps(inner)[:300]}"
+            text = f"{where} names code: {_shown(inner)}"
             examination.findings.append(finding("AIV501", text, file=path, evidence={"key": where}))
         elif key == "trust_remote_code" and inner:
             examination.findings.append(
                 finding("AIV501", f"{where} asks the loader to run remote code", file=path, evidence={"key": where})
             )
-        elif key in _TEMPLATE_KEYS and isinstance(inner, str):
-            _template(examination, path, where, inner)
-        elif key.startswith("_attn_implementation") and isinstance(inner, str) and "/" in inner:
+        elif key in _TEMPLATE_KEYS:
+            for text in _strings(inner):
+                _template(examination, path, where, text)
+        elif key.lstrip("_").startswith("attn_implementation") and isinstance(inner, str) and "/" in inner:
             examination.findings.append(
                 finding(
                     "AIV501", f"{where} names a repository of code: {inner[:200]}", file=path, severity=Severity.HIGH
@@ -65,17 +68,31 @@ def examine_yaml(data: bytes, path: str) -> Examination:
         examination.unexamined.append(Unexamined(file=path, reason=f"a YAML file of {len(data)} bytes"))
         return examination
     try:
-        for token in yaml.scan(data.decode("utf-8-sig")):
-            if isinstance(token, yaml.TagToken) and "python" in "".join(map(str, token.value)):
-                text = f"the tag {''.join(map(str, token.value))!r} constructs a Python object"
-                examination.findings.append(
-                    finding("AIV501", text, file=path, severity=Severity.HIGH, offset=token.start_mark.index)
-                )
+        for tag, offset, depth in _tags(data.decode("utf-8-sig")):
+            if depth > _DEEPEST_YAML:
+                raise RecursionError("nested too deeply")
+            if tag is not None and "python" in tag:
+                text = f"the tag {tag[:200]!r} constructs a Python object"
+                examination.findings.append(finding("AIV501", text, file=path, severity=Severity.HIGH, offset=offset))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = f"not valid YAML: {str(error).partition(chr(10))[0]}"
         examination.findings.append(finding("AIV504", reason, file=path))
         examination.unexamined.append(Unexamined(file=path, reason=reason))
     return examination
+
+
+def _tags(text: str) -> Iterator[tuple[str | None, int, int]]:
+    """The tag, if any, the offset and the depth of every YAML node."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        tag = event.tag if isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent) else None
+        yield tag, event.start_mark.index if event.start_mark else 0, depth
 
 
 def examine_template(data: bytes, path: str) -> Examination:
@@ -101,6 +118,24 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return made
 
 
+def _strings(value: object) -> Iterator[str]:
+    """Every string in ``value``, at any depth: templates come alone, in lists and in dicts by name."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict | list):
+            pending += item.values() if isinstance(item, dict) else item
+
+
+def _shown(value: object) -> str:
+    try:
+        return json.dumps(value)[:300]
+    except RecursionError:
+        return "something nested too deeply"
+
+
 def _keys(value: object) -> Iterator[tuple[str, str, object]]:
     """Every key at any depth: its path, the key, its value. Iterative, in the order of the file."""
     pending: list[tuple[str, object]] = [("", value)]
@@ -108,7 +143,7 @@ def _keys(value: object) -> Iterator[tuple[str, str, object]]:
         where, item = pending.pop()
         if isinstance(item, dict):
             for key, inner in item.items():
-                path = f"{where}.{key}" if where else key
+                path = f"{where}.{key}"[-_LONGEST_PATH:] if where else key[:_LONGEST_PATH]
                 yield path, key, inner
                 if isinstance(inner, dict | list):
                     pending.append((path, inner))

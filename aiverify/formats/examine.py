@@ -12,6 +12,7 @@ from typing import BinaryIO
 from aiverify.finding import Severity, Unexamined
 from aiverify.formats import safetensors
 from aiverify.formats.config import examine_json, examine_template, examine_yaml
+from aiverify.formats.disguise import runs_as_pickle
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.names import keeps_promise
 from aiverify.formats.numpy import examine_npy
@@ -40,11 +41,11 @@ def recognise(location: Path, path: str) -> Format:
     """What the file at ``location`` is, by its first bytes. Raises FormatError if it cannot be read."""
     try:
         with location.open("rb", buffering=0) as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            return sniff(file.read(min(HEAD, size)), path, size)
+            return _recognise(file, file.seek(0, 2), path)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # of mmap, when the file is cut to nothing while it is open
+        raise FormatError(f"{path}: changed while it was read: {error}") from error
 
 
 def examine(location: Path, path: str, options: ScanOptions) -> Examination:
@@ -54,12 +55,12 @@ def examine(location: Path, path: str, options: ScanOptions) -> Examination:
             return _examine(raw, raw.seek(0, 2), path, options)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # of mmap, when the file is cut to nothing while it is open
+        raise FormatError(f"{path}: changed while it was read: {error}") from error
 
 
 def _examine(file: BinaryIO, size: int, path: str, options: ScanOptions) -> Examination:
-    file.seek(0)
-    head = file.read(min(HEAD, size))
-    kind = sniff(head, path, size)
+    kind = _recognise(file, size, path)
     examination = _dispatch(file, size, path, kind, options)
     if not keeps_promise(path, examination.format):
         text = f"the content is {examination.format}, which the name does not say"
@@ -67,6 +68,16 @@ def _examine(file: BinaryIO, size: int, path: str, options: ScanOptions) -> Exam
     if path.rpartition("/")[2] in _OWN_CONFIGURATION:
         examination.findings.append(finding("AIV601", "a configuration of aiverify; it was not read", file=path))
     return examination
+
+
+def _recognise(file: BinaryIO, size: int, path: str) -> Format:
+    file.seek(0)
+    head = file.read(min(HEAD, size))
+    kind = sniff(head, path, size)
+    if kind in (Format.EMPTY, Format.PICKLE, Format.TORCH_LEGACY):
+        return kind
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return Format.PICKLE if runs_as_pickle(data) else kind
 
 
 def _gravity(kind: Format) -> Severity:

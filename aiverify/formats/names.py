@@ -32,6 +32,9 @@ _PROMISES: dict[str, frozenset[Format]] = {
     **dict.fromkeys((".md", ".txt", ".py", ".yaml", ".yml", ".csv", ".jinja", ".rst", ".toml", ".cfg"), _TEXTUAL),
 }
 
+# Names under which a loader unpickles: a tensor file there is read by another program than its content says.
+_PICKLED = frozenset((".bin", ".pkl", ".pickle", ".joblib", ".dill", ".dat"))
+
 _WEIGHTS = frozenset(
     (
         *(Format.SAFETENSORS, Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.PICKLE, Format.NPY, Format.NPZ, Format.ZIP),
@@ -48,7 +51,10 @@ OTHER_FRAMEWORK = frozenset((Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSO
 
 def keeps_promise(path: str, kind: Format) -> bool:
     """Whether a file of format ``kind`` may be called ``path``. An LFS pointer stands in for any content."""
-    promised = _PROMISES.get(PurePosixPath(path.lower()).suffix)
+    suffix = PurePosixPath(path.lower()).suffix
+    if kind is Format.SAFETENSORS and suffix in _PICKLED:
+        return False
+    promised = _PROMISES.get(suffix)
     return promised is None or kind in promised or kind is Format.LFS_POINTER
 
 

@@ -48,6 +48,8 @@ def examine_npy(data: Buffer, path: str, options: ScanOptions, *, member: str | 
 
 def _header(data: Buffer) -> tuple[Literal, list[int], int]:
     """Element description, shape, and where the data begins."""
+    if bytes(data[: len(MAGIC)]) != MAGIC:
+        raise FormatError("not an array file")
     version = bytes(data[6:8])
     if version[:1] not in (b"\x01", b"\x02", b"\x03"):
         raise FormatError("an unknown version of the npy format")
@@ -73,7 +75,12 @@ def _header(data: Buffer) -> tuple[Literal, list[int], int]:
 def _has_objects(descr: Literal) -> bool:
     if isinstance(descr, str):
         return "O" in descr
-    return isinstance(descr, list) and any(_has_objects(part) for part in descr if isinstance(part, str | list))
+    return isinstance(descr, list) and any(map(_has_objects, map(_type_of, descr)))
+
+
+def _type_of(part: Literal) -> Literal:
+    """The type in a field (name, type[, shape]). What else a list may mean to numpy is searched whole."""
+    return part[1] if isinstance(part, list) and len(part) in (2, 3) else part
 
 
 def _itemsize(descr: Literal) -> int:

@@ -39,7 +39,7 @@ def examine_streams(
     """
     for number in range(_MAX_STREAMS):
         graph = interpret(data, start)
-        if number and graph.failure is not None and not graph.globals and not graph.extensions:
+        if number and graph.failure is not None and not (graph.globals or graph.extensions or graph.budget_hit):
             examination.findings.append(
                 finding(
                     "AIV308", f"{len(data) - start} bytes follow the pickle", file=path, member=member, offset=start
@@ -89,20 +89,24 @@ def _weigh(opinion: Opinion, graph: Graph, examination: Examination, path: str, 
         text = f"{opinion.engine} names {', '.join(missing[:5])}, which the machine did not see"
         examination.findings.append(finding("AIV309", text, file=path, member=member, offset=graph.start))
     examination.findings[:] = [
-        _with_opinion(item, opinion, member) if item.rule == "AIV301" else item for item in examination.findings
+        _with_opinion(item, opinion) if _speaks_of(item, graph, member) else item for item in examination.findings
     ]
 
 
-def _with_opinion(item: Finding, opinion: Opinion, member: str | None) -> Finding:
-    if item.location.member != member or "second_engine" in item.evidence:
-        return item
+def _speaks_of(item: Finding, graph: Graph, member: str | None) -> bool:
+    offset = item.location.offset
+    inside = offset is not None and graph.start <= offset < graph.end
+    return item.rule == "AIV301" and item.location.member == member and inside
+
+
+def _with_opinion(item: Finding, opinion: Opinion) -> Finding:
     said = {"engine": opinion.engine, "severity": opinion.severity, "source": (opinion.source or "")[:4000]}
     return finding(
         item.rule,
         item.message,
         file=item.file,
         severity=item.severity,
-        member=member,
+        member=item.location.member,
         offset=item.location.offset,
         evidence={**item.evidence, "second_engine": said},
     )

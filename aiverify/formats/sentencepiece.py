@@ -11,6 +11,7 @@ from aiverify.finding import Unexamined
 from aiverify.formats.interface import Examination, Format, FormatError
 
 _MAX_SIZE = 256 << 20
+_MAX_FIELDS = 4_000_000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -29,8 +30,11 @@ def examine_sentencepiece(data: bytes, path: str) -> Examination:
 
 def _walk(data: bytes) -> int:
     """The number of pieces."""
-    position, pieces = 0, 0
+    position, pieces, fields = 0, 0, 0
     while position < len(data):
+        fields += 1
+        if fields > _MAX_FIELDS:
+            raise FormatError(f"more than {_MAX_FIELDS} fields")
         key, position = _varint(data, position)
         wire = key & 7
         if wire == _VARINT:

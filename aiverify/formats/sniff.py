@@ -1,7 +1,8 @@
 """What a file is, decided by its content.
 
 Order matters: signatures that a loader checks come first. A name is only asked where the content leaves it open (text,
-and formats without a signature), and never to make something harmless of it.
+and formats without a signature), and never to make something harmless of it. Whether a file is a pickle besides is not
+asked here: see ``disguise``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import PurePosixPath
 
 from aiverify.formats.interface import Format
 from aiverify.formats.torch_legacy import begins_like_legacy
-from aiverify.pickles.machine import Budget, interpret
 
 HEAD = 1 << 12
 _MAX_SAFETENSORS_HEADER = 100_000_000
@@ -76,7 +76,6 @@ _BINARY_BY_NAME = {
     ".spm": Format.SENTENCEPIECE,
     ".tar": Format.TAR,
 }
-_PROBE = Budget(opcodes=10_000)
 
 
 def sniff(head: bytes, path: str, size: int) -> Format:
@@ -84,13 +83,13 @@ def sniff(head: bytes, path: str, size: int) -> Format:
     suffix = PurePosixPath(path.lower()).suffix
     if not head:
         return Format.EMPTY
+    if _is_safetensors(head, size):  # first, because its length may look like the beginning of a pickle
+        return Format.SAFETENSORS
     if _is_pickle(head):
         return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind
-    if _is_safetensors(head, size):
-        return Format.SAFETENSORS
     if head[257:262] == b"ustar":
         return Format.TAR
     if head[4:8] == b"TFL3":
@@ -129,8 +128,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _text(head: bytes, suffix: str) -> Format:
-    """Text, and what looks like text: a pickle of protocol 0 or 1 is made of printable lines."""
-    if suffix in _PICKLE_NAMES or _reads_as_pickle(head):
+    if suffix in _PICKLE_NAMES:
         return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
     if head.startswith(b"#!"):
         return Format.PYTHON if b"python" in head.partition(b"\n")[0] else Format.SCRIPT
@@ -140,12 +138,6 @@ def _text(head: bytes, suffix: str) -> Format:
     if suffix == "" and head.lstrip()[:1] in (b"{", b"[") and _parses(head):
         return Format.JSON
     return Format.TEXT
-
-
-def _reads_as_pickle(head: bytes) -> bool:
-    """Whether a text runs as a pickle that imports something: no prose does."""
-    graph = interpret(head, budget=_PROBE)
-    return graph.failure is None and bool(graph.globals or graph.extensions)
 
 
 def _parses(head: bytes) -> bool:

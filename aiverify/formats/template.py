@@ -18,7 +18,7 @@ _SUSPICIOUS = (
     re.compile(r"\|\s*attr\b"),
     re.compile(r"\b(?:getattr|setattr|func_globals|gi_frame|gi_code|cr_frame|f_globals|f_builtins|tb_frame)\b"),
     re.compile(r"\b(?:cycler|joiner|lipsum)\s*[.\[]"),
-    re.compile(r"(?:['\"][^'\"\n]{0,40}__|__[^'\"\n]{0,40}['\"])[^'\"\n]{0,40}['\"]?\s*(?:[~+]|\|\s*join)"),
+    re.compile(r"(?:['\"][^'\"\n]{0,40}__|__[^'\"\n]{0,40}['\"])[^'\"\n]{0,40}['\"]?\s{0,40}(?:[~+]|\|\s*join)"),
     re.compile(r"\{%-?\s*(?:include|import|from|extends)\b"),
 )
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})|\\([0-7]{1,3})")

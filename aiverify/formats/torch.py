@@ -76,7 +76,7 @@ class _Archive:
         for entry in self.entries:
             if entry.name == main:
                 self._state(entry)
-            elif not self._is_storage(entry) and not self._is_record(entry):
+            elif not self._is_record(entry) and (not self._is_storage(entry) or _is_pickle_name(entry)):
                 self._extra(entry)
 
     def _is_program(self, names: set[str]) -> bool:
@@ -162,8 +162,7 @@ class _Archive:
     # Access
 
     def _looks_like_pickle(self, entry: Entry) -> bool:
-        name = entry.name.lower()
-        if name.endswith((".pkl", ".pickle", ".joblib")):
+        if _is_pickle_name(entry):
             return True
         if not entry.stored:
             return False
@@ -187,6 +186,10 @@ class _Archive:
     def _unexamined(self, entry: Entry | None, reason: str) -> None:
         member = entry.name if entry else None
         self.examination.unexamined.append(Unexamined(file=self.path, member=member, reason=reason))
+
+
+def _is_pickle_name(entry: Entry) -> bool:
+    return entry.name.lower().endswith((".pkl", ".pickle", ".joblib"))
 
 
 def _prefix(entries: list[Entry]) -> str | None:

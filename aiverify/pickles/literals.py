@@ -24,14 +24,14 @@ def is_call(value: Value, *names: str) -> bool:
 
 
 def is_bytes(value: Value) -> bool:
-    """Bytes, written as such or as the call to ``_codecs.encode`` that protocols below 3 use."""
-    return isinstance(value, Blob) or (
-        isinstance(value, Call)
-        and is_call(value, "_codecs.encode")
-        and isinstance(value.args, tuple)
-        and is_encoding(value.args)
-        and not (value.states or value.items or value.elements)
-    )
+    """Bytes, written as such or as one of the two calls that protocols below 3 use."""
+    if not isinstance(value, Call):
+        return isinstance(value, Blob)
+    if value.states or value.items or value.elements or not isinstance(value.args, tuple):
+        return False
+    if is_call(value, "builtins.bytes"):
+        return not value.args
+    return is_call(value, "_codecs.encode") and is_encoding(value.args)
 
 
 def is_encoding(args: tuple[Value, ...]) -> bool:

@@ -102,7 +102,7 @@ class _Machine:
         handlers = [handler and MethodType(handler, self) for handler in _HANDLERS]
         count = 0
         try:
-            for count in range(1, limit + 1):
+            for count in range(1, limit + 1):  # noqa: B007 - read after the loop
                 self.offset = position = self.pos
                 if position >= size:
                     raise _BrokenStreamError("the stream ends without STOP")

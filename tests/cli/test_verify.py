@@ -94,7 +94,7 @@ def test_the_worst_of_several_targets_decides_and_the_others_are_still_reported(
         ["PASS", "c"],
         ["BLOCK", "payload"],
     ]
-    assert ran.err.startswith("error: nowhere: ")
+    assert ran.err.startswith("error: 'nowhere' is neither")
     ran = machine.run("verify", "a", "nowhere", "c", "--format", "json")
     assert ran.code == 2
     assert [report["target"] for report in ran.report["reports"]] == ["a", "c"]
@@ -154,7 +154,7 @@ def test_training_state_with_a_payload_blocks_although_no_load_takes_it(
 def test_include_and_exclude_choose_the_files(verify: Callable[..., tuple[int, Any]]) -> None:
     code, report = verify(SAMPLES / "payload", "--exclude", "*.bin")
     assert (code, report["verdict"]["reasons"][0]) == (2, "there are no model weights among the files")
-    code, report = verify(SAMPLES / "checkpoint", "--include", "*.bin", "--exclude", "*2.bin")
+    code, report = verify(SAMPLES / "checkpoint", "--include", "*.bin", "--exclude", "*-00002-of*")
     assert [file["path"] for file in report["artifact"]["files"]] == ["pytorch_model-00001-of-00002.bin"]
 
 
@@ -228,9 +228,8 @@ def test_a_repository_is_pinned_to_its_commit_however_it_is_named(online: Machin
     reports = [
         online.run("verify", *arguments, "--format", "json")
         for arguments in (
-            ["demo/checkpoint"],
             [f"demo/checkpoint@{repository.commit}"],
-            ["hf://demo/checkpoint@v1"],
+            ["hf://demo/checkpoint"],
             ["demo/checkpoint", "--revision", "v1"],
         )
     ]
@@ -318,9 +317,8 @@ def test_quiet_is_one_line_for_each_target_and_verbose_tells_the_stages(machine:
 
 
 def test_without_a_terminal_nothing_is_coloured(machine: Machine) -> None:
-    for environment in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        ran = machine.run("verify", SAMPLES / "payload", **environment)
-        assert "\x1b" not in ran.out + ran.err
+    ran = machine.run("verify", SAMPLES / "payload", TERM="xterm-256color", FORCE_COLOR="1")
+    assert "\x1b" not in ran.out + ran.err
 
 
 @pytest.mark.parametrize(("colour", "expected"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
@@ -348,7 +346,7 @@ def test_a_reader_that_has_seen_enough_changes_nothing(machine: Machine, name: s
 
 
 @pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model that was signed keyless, and the trusted root."""
     folder = tmp_path_factory.mktemp("keyless")
     model = weights(folder / "model")
@@ -357,7 +355,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pat
         root = folder / "root.json"
         root.write_text(json.dumps(sigstore.trusted_root()))
     write_bundle(bundle, model / "model.sig")
-    yield model, root
+    return model, root
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_nested_dicts_and_lists_are_joined_by_dots(build):
 
 def test_an_ordered_dict_made_by_python_2_is_read(build):
     tensor = build.tensor()
-    root = build.call("collections.OrderedDict", [["w", tensor]])
+    root = build.call("collections.OrderedDict", [["w", tensor], ("epoch", 3)])
     assert [tensor.name for tensor in planned(build, root).tensors] == ["w"]
 
 
@@ -106,6 +106,13 @@ def test_packed_elements_double_the_last_dimension(build):
     node = build.call("torch._utils._rebuild_tensor_v3", *args)
     (tensor,) = planned(build, build.dict({"w": node})).tensors
     assert (tensor.dtype, tensor.shape, tensor.length) == ("F4", (2, 6), 6)
+
+
+def test_a_storage_of_the_legacy_format_has_one_more_field(build):
+    build.storage()
+    storage = build.persistent(("storage", build.name("torch.FloatStorage"), "0", "cuda:0", 4, None))
+    build.graph.persistents.pop(0)
+    assert planned(build, build.dict({"w": build.tensor(storage)})).names == 1
 
 
 def test_tied_tensors_are_stored_under_the_first_name_and_recorded_under_the_others(build):
@@ -422,6 +429,16 @@ def from_type(build: GraphBuilder, kind: str, state=None, function: str = "torch
     return build.call("torch._tensor._rebuild_from_type_v2", build.name(function), build.name(kind), args, state)
 
 
+def from_type_of(build: GraphBuilder, function, args):
+    return build.call("torch._tensor._rebuild_from_type_v2", function, build.name("torch.Tensor"), args, None)
+
+
+def computed(build: GraphBuilder):
+    node = build.call("some.Thing")
+    node.callable = build.call("some.function")
+    return node
+
+
 def changed(node, **what):
     for attribute, value in what.items():
         setattr(node, attribute, value)
@@ -525,6 +542,53 @@ TENSORS = {
         lambda build: build.tensor(build.persistent(("storage", "torch.FloatStorage", "0", "cpu", 4))),
         "without a type",
     ),
+    "a storage of an unknown type": (
+        lambda build: build.tensor(build.storage("0", "torch.FooStorage")),
+        "of unknown type",
+    ),
+    "a device that is no text": (
+        lambda build: build.tensor(build.persistent(("storage", build.name("torch.FloatStorage"), "0", 3, 4))),
+        "not text",
+    ),
+    "a persistent id that is a list": (
+        lambda build: build.tensor(build.persistent(["storage", build.name("torch.FloatStorage"), "0", "cpu", 4])),
+        "does not name a storage",
+    ),
+    "a persistent id of four": (
+        lambda build: build.tensor(build.persistent(("storage", build.name("torch.FloatStorage"), "0", "cpu"))),
+        "does not name a storage",
+    ),
+    "a persistent id of seven": (
+        lambda build: build.tensor(
+            build.persistent(("storage", build.name("torch.FloatStorage"), "0", "cpu", 4, None, None))
+        ),
+        "does not name a storage",
+    ),
+    "a persistent id of something else": (
+        lambda build: build.tensor(build.persistent(("module", build.name("torch.FloatStorage"), "0", "cpu", 4))),
+        "does not name a storage",
+    ),
+    "elements set afterwards": (lambda build: changed(build.tensor(), elements=[1]), "changes this tensor after"),
+    "a subclass made by text": (
+        lambda build: from_type_of(build, "torch._utils._rebuild_tensor_v2", ()),
+        "made by a function that is not known",
+    ),
+    "a subclass made from a list": (
+        lambda build: from_type_of(build, build.name("torch._utils._rebuild_tensor_v2"), []),
+        "made by a function that is not known",
+    ),
+    "a parameter that requires a number": (
+        lambda build: build.call("torch._utils._rebuild_parameter", build.tensor(), 1, build.ordered()),
+        "arguments that torch does not write",
+    ),
+    "a parameter of an object": (
+        lambda build: build.call("torch._utils._rebuild_parameter", build.call("some.Thing"), True, build.ordered()),
+        "not a tensor",
+    ),
+    "a parameter of a computed call": (
+        lambda build: build.call("torch._utils._rebuild_parameter", computed(build), True, build.ordered()),
+        "not a tensor",
+    ),
     "a parameter of a number": (
         lambda build: build.call("torch._utils._rebuild_parameter", 3, True, build.ordered()),
         "not a tensor",
@@ -606,6 +670,10 @@ def test_a_size_may_be_wrapped_as_old_versions_of_torch_did(build, case):
 DICTS = {
     "made from a dict": (lambda build: build.call("collections.OrderedDict", build.dict()), "than a list of pairs"),
     "made from two lists": (lambda build: build.call("collections.OrderedDict", [], []), "than a list of pairs"),
+    "made from no arguments at all": (
+        lambda build: changed(build.ordered(), args=[]),
+        "than a list of pairs",
+    ),
     "made from triples": (lambda build: build.call("collections.OrderedDict", [["a", 1, 2]]), "than pairs"),
     "made from values": (lambda build: build.call("collections.OrderedDict", ["ab"]), "than pairs"),
     "filled without keys": (lambda build: changed(build.ordered(), elements=[1]), "without keys"),

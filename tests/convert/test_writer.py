@@ -130,6 +130,14 @@ def test_an_existing_file_is_never_overwritten(source, folder):
     assert (folder / "m").read_text() == "mine"
 
 
+def test_an_existing_file_is_noticed_before_anything_is_read(source, folder):
+    (folder / "m").write_text("mine")
+    progress = Counting()
+    with pytest.raises(ConversionError, match="exists already"):
+        write_twin(source, plan_for(source), folder / "m", progress)
+    assert progress.total == 0
+
+
 def test_a_link_that_leads_nowhere_is_not_overwritten_either(source, folder):
     (folder / "m").symlink_to(folder / "elsewhere")
     assert "exists already" in fails(source, plan_for(source), folder / "m")
@@ -251,7 +259,10 @@ def test_a_source_that_is_no_file_is_refused_without_waiting(source, folder, kin
         os.mkfifo(source)
     elif kind == "loop":
         source.symlink_to(source)
-    assert source.name in fails(source, made, folder / "m")
+    message = fails(source, made, folder / "m")
+    assert message.startswith(
+        f"{source.name} {'is not a regular file' if kind in ('folder', 'pipe') else 'could not be'}"
+    )
 
 
 def test_a_source_behind_a_link_is_read_as_in_the_hub_cache(source, folder, tmp_path):

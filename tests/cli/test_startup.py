@@ -1,0 +1,93 @@
+"""What a command pays for before it does anything: no slow import that it does not use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from end_to_end import Machine, weights
+
+SLOW = ("sigstore", "huggingface_hub", "fickling", "torch", "numpy", "cryptography", "safetensors", "httpx", "httpx2")
+SHELL = """
+import json, sys
+from aiverify.cli import main
+try:
+    sys.argv = ["aiverify", *json.loads(sys.argv[1])]
+    main()
+finally:
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    print(json.dumps(sorted(loaded)), file=sys.stderr)
+"""
+
+
+def loaded(machine: Machine, code: str, *arguments: str) -> set[str]:
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(arguments)],
+        cwd=machine.here,
+        env=machine.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return set(json.loads(run.stderr.splitlines()[-1]))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["verify", "--help"],
+        ["scan", "--help"],
+        ["explain", "--help"],
+        ["demo", "--help"],
+        ["explain", "AIV301"],
+        ["verify", "--no-such-option"],
+    ],
+    ids=" ".join,
+)
+def test_what_examines_nothing_imports_nothing_slow(machine: Machine, arguments: list[str]) -> None:
+    modules = loaded(machine, SHELL, *arguments)
+    assert "aiverify" in modules
+    assert not modules & set(SLOW)
+    assert not list(machine.home.rglob("*"))
+
+
+def test_a_scan_imports_neither_signatures_nor_the_hub(machine: Machine) -> None:
+    weights(machine.here / "model")
+    assert not loaded(machine, SHELL, "scan", "model") & {
+        "sigstore",
+        "huggingface_hub",
+        "cryptography",
+        "torch",
+        "httpx2",
+    }
+
+
+def test_verifying_an_unsigned_folder_imports_neither_sigstore_nor_the_hub(machine: Machine) -> None:
+    weights(machine.here / "model")
+    assert not loaded(machine, SHELL, "verify", "model") & {"sigstore", "huggingface_hub", "torch", "httpx2"}
+
+
+def test_importing_the_package_costs_nothing(machine: Machine) -> None:
+    code = "import sys; before = set(sys.modules); import aiverify, json; new = set(sys.modules) - before"
+    modules = loaded(machine, f"{code}; print(json.dumps(sorted(new)), file=sys.stderr)")
+    assert {name for name in modules if name.startswith("aiverify")} == {"aiverify", "aiverify.version"}
+    assert not modules & {*SLOW, "typer", "rich", "tomllib", "asyncio", "dataclasses"}
+
+
+def test_every_name_of_the_package_can_be_had(machine: Machine) -> None:
+    import aiverify
+
+    for name in dir(aiverify):
+        assert getattr(aiverify, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'verity'"):
+        aiverify.verity  # noqa: B018 - the access is what is tested

@@ -1,0 +1,171 @@
+"""The one way through: its order, what it hands on, and what happens when the ground moves under it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from end_to_end import SAMPLES, files_below, save_with_torch, weights
+from lying_hub import LyingHub
+
+from aiverify.artifact import FileClass, SourceKind
+from aiverify.errors import AiverifyError
+from aiverify.pipeline import Options, run
+from aiverify.policy import Policy
+from aiverify.report import Outcome
+from aiverify.sources.interface import HubOptions, Selection
+
+
+class Watcher:
+    """Remembers the stages, and does something when one begins."""
+
+    def __init__(self, **actions: Callable[[], object]) -> None:
+        self.stages: list[str] = []
+        self.done: dict[str, int] = {}
+        self.totals: dict[str, int | None] = {}
+        self._actions = actions
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        self.stages.append(name)
+        self.totals[name] = total
+        action = self._actions.get(name)
+        if action is not None:
+            action()
+
+    def advance(self, count: int) -> None:
+        self.done[self.stages[-1]] = self.done.get(self.stages[-1], 0) + count
+
+    def detail(self, text: str) -> None:
+        assert self.stages
+
+
+def test_the_stages_come_in_their_order_and_count_every_byte(tmp_path: Path) -> None:
+    watcher = Watcher()
+    run(str(SAMPLES / "checkpoint"), Options(convert_to=tmp_path / "converted"), watcher)
+    assert watcher.stages == ["fetch", "digest", "authenticate", "scan", "convert"]
+    size = sum(path.stat().st_size for path in (SAMPLES / "checkpoint").iterdir())
+    for stage in ("digest", "scan"):
+        assert watcher.totals[stage] == watcher.done[stage] == size
+    assert watcher.totals["convert"] == watcher.done["convert"]
+
+
+def test_stages_can_be_left_out() -> None:
+    watcher = Watcher()
+    report = run(str(SAMPLES / "checkpoint"), Options(authenticate=False, convert=False), watcher)
+    assert watcher.stages == ["fetch", "digest", "scan"]
+    assert (report.signatures, report.conversions) == ((), ())
+
+
+def test_nothing_is_written_unless_it_is_asked_for(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLES / "checkpoint", tmp_path / "model")
+    before = files_below(tmp_path)
+    run(str(tmp_path / "model"), Options())
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("stage", ["digest", "authenticate", "scan"])
+def test_a_target_that_vanishes_is_an_error_or_a_block_and_never_a_pass(tmp_path: Path, stage: str) -> None:
+    model = weights(tmp_path / "model")
+    watcher = Watcher(**{stage: lambda: shutil.rmtree(model)})
+    with pytest.raises(AiverifyError, match="cannot be read"):
+        run(str(model), Options(), watcher)
+
+
+@pytest.mark.parametrize("stage", ["authenticate", "scan", "convert"])
+def test_a_file_that_changes_during_the_run_blocks(tmp_path: Path, stage: str) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(SAMPLES / "checkpoint", model)
+
+    def change() -> None:
+        with (model / "config.json").open("a") as file:
+            file.write(" ")
+
+    report = run(str(model), Options(convert_to=tmp_path / "converted"), Watcher(**{stage: change}))
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert "AIV103" in {finding.rule for finding in report.findings}
+
+
+def test_a_file_that_is_swapped_for_another_of_the_same_size_and_time_blocks(tmp_path: Path) -> None:
+    model = weights(tmp_path / "model")
+    path = model / "model.safetensors"
+    status = path.stat()
+
+    def swap() -> None:
+        (tmp_path / "other").write_bytes(path.read_bytes())
+        os.utime(tmp_path / "other", ns=(status.st_atime_ns, status.st_mtime_ns))
+        (tmp_path / "other").replace(path)
+
+    report = run(str(model), Options(), Watcher(scan=swap))
+    assert report.verdict.outcome is Outcome.BLOCK
+
+
+def test_a_checkpoint_that_is_swapped_before_its_conversion_gives_no_twin(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = save_with_torch({"weight": torch.zeros(100)}, tmp_path / "model" / "pytorch_model.bin")
+    other = save_with_torch({"weight": torch.ones(100)}, tmp_path / "other" / "pytorch_model.bin")
+    assert path.stat().st_size == other.stat().st_size
+    options = Options(convert_to=tmp_path / "converted")
+    with pytest.raises(AiverifyError):
+        run(str(path.parent), options, Watcher(convert=lambda: shutil.copy(other, path)))
+    assert not (tmp_path / "converted").exists()
+
+
+def test_a_server_that_would_steer_the_client_blocks_with_a_report(tmp_path: Path) -> None:
+    entry = {"type": "file", "path": "../../evil.bin", "size": 1, "oid": "0" * 40}
+    with LyingHub(SAMPLES.parent, extra=[entry]) as hub:
+        options = Options(hub=HubOptions(endpoint=hub.endpoint, cache_dir=tmp_path / "cache"))
+        report = run("hf://demo/signed@main", options)
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert (report.artifact.source, report.artifact.repo) == (SourceKind.HUB, "demo/signed")
+    assert [finding.rule for finding in report.findings] == ["AIV102"]
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.parent.rglob("evil.bin"))
+
+
+def test_a_folder_of_nothing_but_links_that_lead_out_blocks_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").symlink_to("/etc/hostname")
+    report = run(str(tmp_path / "model"), Options())
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert (report.artifact.source, report.artifact.repo) == (SourceKind.FOLDER, None)
+
+
+def test_the_signature_is_fetched_whatever_the_selection() -> None:
+    report = run(str(SAMPLES / "tampered"), Options(selection=Selection(include=("*.safetensors",))))
+    assert {file.path for file in report.artifact.files} == {"model.safetensors", "model.sig"}
+    assert report.verdict.outcome is Outcome.BLOCK
+    report = run(str(SAMPLES / "tampered"), Options(selection=Selection(exclude=("model.sig",))))
+    assert report.signatures[0].outcome == "absent"
+
+
+def test_a_selection_makes_every_file_count(tmp_path: Path) -> None:
+    (weights(tmp_path) / "model.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(64))
+    everything = run(str(tmp_path), Options())
+    selected = run(str(tmp_path), Options(selection=Selection(include=("*",))))
+    assert {file.path: file.file_class for file in everything.artifact.files}["model.gguf"] is FileClass.OTHER_FRAMEWORK
+    assert everything.verdict.outcome is Outcome.PASS
+    assert selected.verdict.outcome is Outcome.ERROR
+    accepting = Options(selection=Selection(include=("*",)), policy=Policy(accept_unexamined=("*.gguf",)))
+    assert run(str(tmp_path), accepting).verdict.outcome is Outcome.PASS
+
+
+def test_one_shard_that_cannot_be_converted_leaves_no_twin_of_the_others(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(SAMPLES / "checkpoint", model)
+    (model / "pytorch_model.bin.index.json").unlink()
+    save_with_torch({"epoch": 3}, model / "pytorch_model-00003-of-00003.bin")
+    report = run(str(model), Options(convert_to=tmp_path / "converted"))
+    assert report.verdict.outcome is Outcome.ERROR
+    assert not (tmp_path / "converted").exists()
+    assert all(conversion.output is None for conversion in report.conversions)
+
+
+def test_the_report_speaks_of_this_run(tmp_path: Path) -> None:
+    report = run(str(weights(tmp_path)), Options())
+    assert report.tool.startswith("aiverify ")
+    assert report.started_at.endswith("Z")
+    assert report.duration_s >= 0
+    assert report.target == str(tmp_path)
