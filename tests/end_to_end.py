@@ -5,6 +5,7 @@ Also small models to point it at. The sample repositories of the demo are used w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -97,8 +98,13 @@ class Machine:
         assert len(ran.err.splitlines()) <= 2, ran.err
         return ran.err.removeprefix("error: ")
 
-    def interrupt(self, *arguments: str | Path, when: Callable[[str], bool], **environment: str) -> Ran:
-        """Run ``aiverify -v`` and press Ctrl-C as soon as ``when`` is true of a line on stderr."""
+    def interrupt(
+        self, *arguments: str | Path, when: Callable[[str], bool], patience: float = PATIENCE, **environment: str
+    ) -> Ran:
+        """Run ``aiverify -v`` and press Ctrl-C as soon as ``when`` is true of a line on stderr.
+
+        It is pressed again whenever the command has not ended for ``patience`` seconds.
+        """
         child = subprocess.Popen(
             [sys.executable, "-m", "aiverify", *map(str, arguments), "-v"],
             cwd=self.here,
@@ -117,12 +123,19 @@ class Machine:
                     break
             else:
                 raise AssertionError(f"ended too soon: {seen}")
-            child.send_signal(signal.SIGINT)
-            out, err = child.communicate(timeout=PATIENCE)
+            out, err = self._pressed(child, patience)
         finally:
             child.kill()
             child.wait()
         return Ran(child.returncode, out, seen + err)
+
+    @staticmethod
+    def _pressed(child: subprocess.Popen[str], patience: float) -> tuple[str, str]:
+        for _ in range(int(PATIENCE / patience)):
+            child.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.communicate(timeout=patience)
+        raise AssertionError("Ctrl-C does not end it")
 
 
 def sample(name: str, folder: Path) -> Path:

@@ -12,9 +12,12 @@ def main() -> None:
     """The entry point of the ``aiverify`` command."""
     _open_what_is_closed()
     try:
-        from aiverify.cli.app import app
+        from aiverify.cli.app import Interrupted, app
 
-        app()
+        try:
+            app()
+        except Interrupted:
+            os._exit(2)  # the interpreter's own end would wait for threads that wait for the network
     except KeyboardInterrupt:
         _end("\ninterrupted\n")
     except OSError as error:  # the commands report their own; what is left is a help text that cannot be printed

@@ -12,6 +12,10 @@ from aiverify.cli.printing import say
 from aiverify.version import __version__
 
 
+class Interrupted(SystemExit):
+    """The user pressed Ctrl-C, and what was begun has been cleaned up."""
+
+
 class _Commands(TyperGroup):
     """The commands. An interrupt is neither a verdict nor a crash: exit code 2."""
 
@@ -21,7 +25,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             say("\ninterrupted: no verdict, and nothing half-written")
-            raise typer.Exit(2) from None
+            raise Interrupted(2) from None
 
 
 app = typer.Typer(

@@ -22,6 +22,7 @@ def say(text: str) -> None:
     lines, _ = printable_lines(text, encoding=encoding, max_lines=_MAX_LINES)
     with contextlib.suppress(OSError):
         sys.stderr.write("".join(f"{line}\n" for line in lines))
+        sys.stderr.flush()
 
 
 def tell(text: str) -> None:

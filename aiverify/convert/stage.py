@@ -152,7 +152,7 @@ def _rebuilt(
 def _target(output: Path, relative: str, written: list[Path]) -> Path:
     """The place of an output file; folders that are needed for it are made, and noted in ``written``."""
     parts = PurePosixPath(relative).parts
-    if not parts or ".." in parts or PurePosixPath(relative).is_absolute():
+    if ".." in parts or PurePosixPath(relative).is_absolute():
         raise ConversionError(f"{relative!r} is not a path inside the output folder")
     target = output.joinpath(*parts)
     try:

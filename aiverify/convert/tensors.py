@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiverify.convert.containers import attributes_of, read_mapping
-from aiverify.convert.dtypes import DTYPES, STORAGES, Dtype
 from aiverify.convert.plan import NotConvertibleError
+from aiverify.formats.dtypes import DTYPES, STORAGES, Dtype
 from aiverify.formats.safetensors import shown
 from aiverify.pickles.graph import Call, CallKind, Dictionary, Global, Persistent, Value
 

@@ -199,8 +199,9 @@ class _Lister:
         after = position + _CENTRAL.size + n_name + n_extra + n_comment
         if sign != b"PK\x01\x02" or after > len(directory):
             raise ArchiveError("a broken zip directory")
-        raw = directory[position + _CENTRAL.size :][:n_name]
-        extra = directory[position + _CENTRAL.size + n_name :][:n_extra]
+        names = position + _CENTRAL.size
+        raw = directory[names : names + n_name]
+        extra = directory[names + n_name : names + n_name + n_extra]
         size, compressed, header = _widened(extra, (size, compressed, header))
         name = _name(raw)
         if flags & _ENCRYPTED:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Literal
 
-from aiverify.convert.dtypes import STORAGES
 from aiverify.finding import Unexamined
 from aiverify.formats.checkpoint import Checkpoint, StorageRange
+from aiverify.formats.dtypes import STORAGES
 from aiverify.formats.interface import Examination, Format, ScanOptions
 from aiverify.formats.pickle import examine_stream
-from aiverify.pickles.graph import Dictionary, Global, Graph, Value
+from aiverify.pickles.graph import Global, Graph, Value
 from aiverify.pickles.machine import Buffer, interpret
 from aiverify.rules import finding
 
@@ -45,7 +44,7 @@ def examine_legacy(data: Buffer, path: str, options: ScanOptions) -> Examination
             return examination
         graphs.append(graph)
         start = graph.end
-    _, version, system, state, keys = graphs
+    _, version, _, state, keys = graphs
     if version.root != _PROTOCOL:
         examination.unexamined.append(Unexamined(file=path, reason="an unknown version of the legacy format"))
         return examination
@@ -60,7 +59,7 @@ def examine_legacy(data: Buffer, path: str, options: ScanOptions) -> Examination
     examination.checkpoint = Checkpoint(
         graph=state,
         storages=storages,
-        byteorder=_byteorder(system.root),
+        byteorder="little",  # whatever the system facts say: torch does not look at them
         stream_sha256=hashlib.sha256(data[state.start : state.end]).hexdigest(),
     )
     return examination
@@ -98,11 +97,3 @@ def _key_and_width(pid: Value) -> tuple[str, int | None]:
         dtype = STORAGES.get(pid[1].name) if pid[1].module == "torch" else None
         return pid[2], dtype.size if dtype else None
     return "", None
-
-
-def _byteorder(system: Value) -> Literal["little", "big"]:
-    if isinstance(system, Dictionary):
-        for key, value in system.pairs:
-            if key == "little_endian" and value is False:
-                return "big"
-    return "little"

@@ -44,7 +44,7 @@ class Checker:
     def states(self, rule: str, keys: frozenset[str], call: Call) -> str | None:
         """What is wrong with the BUILD states of ``call`` under ``rule``; ``None`` when nothing is."""
         if rule == "dtype":
-            return self._arrays.dtype_state(call) if call.states else None
+            return self._arrays.dtype_state(call)
         for state in call.states:
             if (rule, id(state)) not in self._states:
                 self._states[rule, id(state)] = self._state(rule, keys, state)
@@ -58,7 +58,7 @@ class Checker:
         return _attributes(state, keys if rule == "keys" else None)
 
     def _only_plain(self, args: Sequence[Value]) -> str | None:
-        return None if all(map(self._plain, args)) else "an argument that is not a plain value"
+        return None if self._plain(tuple(args)) else "an argument that is not a plain value"
 
 
 def _is_torch_sizes(value: Value) -> bool:

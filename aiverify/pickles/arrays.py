@@ -113,7 +113,7 @@ class Arrays:
 
     def dtype_state(self, call: Call) -> str | None:
         """What is wrong with the element type that ``call`` makes, its state included."""
-        return None if self.element(call) is not None else "a state that numpy does not write"
+        return None if self.element(call) is not None else "a code or a state that numpy does not write"
 
     def array_state(self, state: Value) -> str | None:
         """What is wrong with the BUILD state of an array."""

@@ -116,6 +116,8 @@ LIES = {
     "a twin elsewhere": (lambda s, t: s["subject"][0].update(name="../m.bin"), "no file beside it"),
     "a twin without a name": (lambda s, t: s["subject"][0].update(name=".."), "no file beside it"),
     "another kind of statement": (lambda s, t: s.update(predicateType="x"), "not a receipt"),
+    "another kind of document": (lambda s, t: s.update(_type="x"), "not a receipt"),
+    "a twin with a hidden name": (lambda s, t: s["subject"][0].update(name="m\x1b[2J"), "no file beside it"),
     "a later format": (lambda s, t: s["predicate"].update(format=2), "not a receipt"),
     "no predicate": (lambda s, t: s.update(predicate=[]), "not a receipt"),
 }

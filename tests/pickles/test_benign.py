@@ -88,7 +88,7 @@ CHECKPOINTS = {
     "sizes": lambda: {"size": torch.Size([1, 2]), "device": torch.device("cuda", 0), "cpu": torch.device("cpu")},
     "types": lambda: {torch.float32: torch.bfloat16, "layout": torch.strided},
     "version": lambda: {"version": torch.torch_version.TorchVersion("2.13.0")},
-    "nothing": lambda: {},
+    "nothing": dict,
     "scalar": lambda: {"epoch": 3, "lr": 1e-4, "name": "x", "flags": [True, None], "best": torch.tensor(1.0)},
     "hyper-parameters": lambda: {
         "hyper_parameters": argparse.Namespace(lr=0.1, layers=[1, 2], inner=argparse.Namespace())

@@ -1,4 +1,4 @@
-"""The machine's reading rules, one by one. Each rule is CPython's; where its two unpicklers differ, the machine takes both."""
+"""The machine's reading rules, one by one: CPython's, and where its two unpicklers differ, both."""
 
 import _compat_pickle
 import importlib
