@@ -49,7 +49,8 @@ def test_a_verdict_is_returned_whatever_it_is() -> None:
     assert aiverify.verify(SAMPLES / "checkpoint").verdict.outcome is aiverify.Outcome.PASS
     assert aiverify.verify(str(SAMPLES / "payload")).verdict.outcome is aiverify.Outcome.BLOCK
     assert aiverify.scan(SAMPLES / "payload").verdict.outcome is aiverify.Outcome.BLOCK
-    assert aiverify.scan(SAMPLES / "signed").signatures == ()
+    static = aiverify.scan(SAMPLES / "checkpoint")
+    assert (static.verdict.outcome, static.signatures, static.conversions) == (aiverify.Outcome.PASS, (), ())
 
 
 def test_a_signer_can_be_expected() -> None:

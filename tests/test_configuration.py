@@ -196,9 +196,20 @@ def test_a_target_that_is_named_through_a_link_is_the_same_target(tmp_path: Path
 
 def test_a_link_to_a_target_file_brings_the_folder_that_it_leads_to(tmp_path: Path) -> None:
     target = write(tmp_path / "download" / "model.bin", "x")
-    write(target.parent / "aiverify.toml", LENIENT)
-    (tmp_path / "link.bin").symlink_to(target)
-    assert not load(target.parent, tmp_path / "link.bin").twin_of_blocked
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "model.bin"
+    link.symlink_to(target)
+    for folder in (target.parent, link.parent):
+        write(folder / "aiverify.toml", LENIENT)
+        assert not load(folder, link).twin_of_blocked
+
+
+def test_two_dots_behind_a_linked_folder_lead_where_the_system_says(tmp_path: Path, model: Path) -> None:
+    (model / "sub").mkdir()
+    (tmp_path / "link").symlink_to(model / "sub")
+    write(model / "rules.toml", LENIENT)
+    with pytest.raises(UsageError, match="inside a target"):
+        load(tmp_path, model, explicit=tmp_path / "link" / ".." / "rules.toml")
 
 
 def test_links_in_circles_are_no_policy(tmp_path: Path, model: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from end_to_end import SAMPLES, files_below, save_with_torch, weights
 from lying_hub import LyingHub
 
 from aiverify.artifact import FileClass, SourceKind
+from aiverify.demo.hub import LocalHub
 from aiverify.errors import AiverifyError
 from aiverify.pipeline import Options, run
 from aiverify.policy import Policy
@@ -123,6 +125,22 @@ def test_a_server_that_would_steer_the_client_blocks_with_a_report(tmp_path: Pat
     assert [finding.rule for finding in report.findings] == ["AIV102"]
     assert not list(tmp_path.rglob("*.safetensors"))
     assert not list(tmp_path.parent.rglob("evil.bin"))
+
+
+def test_a_cached_file_that_was_changed_after_its_download_blocks(tmp_path: Path) -> None:
+    with LocalHub(SAMPLES.parent) as hub:
+        options = HubOptions(endpoint=hub.endpoint, cache_dir=tmp_path / "cache")
+        assert run("demo/checkpoint", Options(hub=options)).verdict.outcome is Outcome.PASS
+    offline = Options(hub=replace(options, offline=True))
+    assert run("demo/checkpoint", offline).verdict.outcome is Outcome.PASS
+    for name in ("pytorch_model-00001-of-00002.bin", "config.json"):
+        (path,) = (tmp_path / "cache").rglob(f"snapshots/*/{name}")
+        content = path.read_bytes()
+        path.resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        report = run("demo/checkpoint", offline)
+        assert report.verdict.outcome is Outcome.BLOCK
+        assert ("AIV101", name) in {(finding.rule, finding.file) for finding in report.findings}
+        path.resolve().write_bytes(content)
 
 
 def test_a_folder_of_nothing_but_links_that_lead_out_blocks_as_a_folder(tmp_path: Path) -> None:
