@@ -21,7 +21,7 @@ def stream(value: bytes, protocol: int = 4) -> bytes:
 
 def text(value: str) -> bytes:
     raw = value.encode("utf-8", "surrogatepass")
-    return b"\x8c" + bytes((len(raw),)) + raw if len(raw) < 256 else b"X" + struct.pack("<I", len(raw)) + raw
+    return b"X" + struct.pack("<I", len(raw)) + raw
 
 
 def blob(value: bytes) -> bytes:

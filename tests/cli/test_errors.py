@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from end_to_end import SAMPLES, Machine, files_below, sample, save_with_torch, weights
 from lying_hub import LyingHub
+from typer.testing import CliRunner
 
+from aiverify import api
+from aiverify.cli.app import app
 from aiverify.demo.hub import LocalHub
 
 
@@ -317,3 +320,19 @@ def test_an_interrupt_while_a_twin_is_written(machine: Machine) -> None:
     )
     interrupted(ran.code, ran.out, ran.err)
     assert list(files_below(machine.here)) == ["model/pytorch_model.bin"]
+
+
+# crashes
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_crash_of_ours_is_an_error_and_never_a_verdict(monkeypatch: pytest.MonkeyPatch, debug: bool) -> None:
+    def crash(*arguments: object, **options: object) -> None:
+        raise RuntimeError("a name of an artifact: \x1b[2J")
+
+    monkeypatch.setattr(api, "scan", crash)
+    monkeypatch.setenv("AIVERIFY_DEBUG", "1" if debug else "")
+    ran = CliRunner().invoke(app, ["scan", str(SAMPLES / "signed")])
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "aiverify itself failed: RuntimeError: a name of an artifact: \\x1b[2J\nThis is a bug." in ran.stderr
+    assert ("Traceback" in ran.stderr) is debug
