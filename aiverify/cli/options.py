@@ -49,6 +49,7 @@ CertIdentity = Annotated[
     typer.Option(
         "--cert-identity",
         "--certificate-identity",
+        envvar="SIGSTORE_CERT_IDENTITY",
         help="The identity that must have signed; needs --cert-oidc-issuer.",
         rich_help_panel=_SIGNATURES,
     ),
@@ -58,13 +59,15 @@ CertOidcIssuer = Annotated[
     typer.Option(
         "--cert-oidc-issuer",
         "--certificate-oidc-issuer",
+        envvar="SIGSTORE_CERT_OIDC_ISSUER",
         help="The OpenID Connect issuer of that identity.",
         rich_help_panel=_SIGNATURES,
     ),
 ]
 Key = Annotated[Path | None, typer.Option(help="Public key (PEM) that must have signed.", rich_help_panel=_SIGNATURES)]
 Bundle = Annotated[
-    Path | None, typer.Option(help="Signature bundle; otherwise model.sig.", rich_help_panel=_SIGNATURES)
+    Path | None,
+    typer.Option(envvar="SIGSTORE_BUNDLE", help="Signature bundle; otherwise model.sig.", rich_help_panel=_SIGNATURES),
 ]
 TrustedRoot = Annotated[
     Path | None,

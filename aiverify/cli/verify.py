@@ -13,6 +13,7 @@ from aiverify.report import Report
 
 
 def verify(
+    context: typer.Context,
     targets: Annotated[
         list[str], typer.Argument(metavar="TARGET…", help="org/name[@revision], hf://org/name, a folder or a file.")
     ],
@@ -51,6 +52,8 @@ def verify(
         rules = load_policy(targets, explicit=policy, downloads=[cache_dir, local_dir])
         if require_signature:
             rules = rules.requiring_signature("--require-signature")
+        if rules.signers and _from_environment(context, "cert_identity", "cert_oidc_issuer"):
+            cert_identity = cert_oidc_issuer = None  # the environment may tighten a policy, not replace its signers
 
         def examine(target: str, progress: Progress) -> Report:
             return api.verify(
@@ -75,3 +78,9 @@ def verify(
         reports, outcome = examine_all(targets, examine, verbosity=verbosity)
         write(reports, format, output, verbosity=verbosity)
         raise typer.Exit(outcome.exit_code)
+
+
+def _from_environment(context: typer.Context, *names: str) -> bool:
+    """Whether all of the options ``names`` came from the environment, if from anywhere."""
+    sources = {context.get_parameter_source(name) for name in names}
+    return {getattr(source, "name", "") for source in sources} <= {"ENVIRONMENT", "DEFAULT"}

@@ -557,3 +557,25 @@ def test_the_twin_of_a_live_payload_is_written_only_by_the_policys_word(
 def test_a_module_run_is_the_same_as_the_command() -> None:
     run = subprocess.run([sys.executable, "-m", "aiverify", "--version"], capture_output=True, text=True, timeout=60)
     assert re.fullmatch(r"aiverify \d+\.\d+\.\d+\S*\n", run.stdout)
+
+
+def test_the_variables_of_sigstore_name_the_signer(machine: Machine) -> None:
+    sample("signed", machine.here)
+    root = ("--trusted-root", TRUST / "trusted_root.json")
+    expected = {"SIGSTORE_CERT_IDENTITY": IDENTITY, "SIGSTORE_CERT_OIDC_ISSUER": ISSUER}
+    ran = machine.run("verify", "signed", *root, "--format", "json", **expected)
+    assert (ran.code, ran.report["signatures"][0]["outcome"]) == (0, "verified")
+    ran = machine.run("verify", "signed", *root, **{**expected, "SIGSTORE_CERT_IDENTITY": "somebody@example.test"})
+    assert ran.code == 1
+    assert "AIV204" in ran.out
+    assert "needed together" in machine.fails("verify", "signed", SIGSTORE_CERT_IDENTITY=IDENTITY)
+
+
+def test_the_environment_does_not_replace_the_signers_of_a_policy(machine: Machine) -> None:
+    sample("signed", machine.here)
+    (machine.here / "rules.toml").write_text(f"[[signers]]\nidentity = {IDENTITY!r}\nissuer = {ISSUER!r}\n")
+    other = {"SIGSTORE_CERT_IDENTITY": "somebody@example.test", "SIGSTORE_CERT_OIDC_ISSUER": ISSUER}
+    options = ("--trusted-root", TRUST / "trusted_root.json", "--policy", "rules.toml")
+    assert machine.run("verify", "signed", *options, **other).code == 0
+    named = ("--cert-identity", "somebody@example.test", "--cert-oidc-issuer", ISSUER)
+    assert machine.run("verify", "signed", *options, *named).code == 1

@@ -1,0 +1,337 @@
+"""The second engine: what it says counts for little, and what goes wrong with it counts for nothing."""
+
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import time
+
+import pickle_builder as b
+import pytest
+import torch
+
+from aiverify.formats.examine import examine
+from aiverify.formats.interface import ScanOptions
+from aiverify.pickles import fickling_child, fickling_engine
+from aiverify.pickles.engine import Opinion
+from aiverify.pickles.fickling_engine import FicklingEngine
+
+RUN = b.stream(b.call("os.system", b.text("true")))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = FicklingEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def look(tmp_path):
+    def look(raw: bytes, engine, name: str = "a.pkl"):
+        path = tmp_path / "content"
+        path.write_bytes(raw)
+        return examine(path, name, ScanOptions(engine=engine))
+
+    return look
+
+
+class Says:
+    """An engine that always says the same."""
+
+    def __init__(self, **opinion) -> None:
+        self.opinion = Opinion(engine="other", **opinion)
+        self.streams = []
+
+    def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
+        self.streams.append((stream, opcodes))
+        return self.opinion
+
+    def close(self) -> None:
+        pass
+
+
+def rules(examination) -> list[str]:
+    return [item.rule for item in examination.findings]
+
+
+# What an opinion is worth
+
+
+def test_both_engines_agree_on_ordinary_files(engine, look, tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "m.pt")
+    for raw, name in [
+        (pickle.dumps({"a": [1, "x"]}, 4), "a.pkl"),
+        (pickle.dumps({"a": [1, "x"]}, 2), "a.pkl"),
+        ((tmp_path / "m.pt").read_bytes(), "m.pt"),
+    ]:
+        assert rules(look(raw, engine, name)) == []
+
+
+def test_a_payload_comes_with_the_second_opinion(engine, look):
+    (item,) = look(RUN, engine).findings
+    assert item.evidence["second_engine"]["engine"] == "fickling"
+    assert "system" in item.evidence["second_engine"]["source"]
+    assert item.evidence["payload"] == "os.system('true')"
+
+
+def test_each_stream_of_a_file_gets_its_own_opinion(engine, look):
+    first, second = look(RUN + b.stream(b.call("os.remove", b.text("x"))), engine).findings
+    assert "system" in first.evidence["second_engine"]["source"]
+    assert "remove" in second.evidence["second_engine"]["source"]
+
+
+def test_an_opinion_about_a_later_stream_says_nothing_of_an_earlier_one(look):
+    class Once(Says):
+        def examine(self, stream, *, opcodes):
+            answer = super().examine(stream, opcodes=opcodes)
+            return answer if len(self.streams) > 1 else Opinion(engine="other", incomplete="tired")
+
+    examination = look(RUN + b.stream(b"N"), Once())
+    (item,) = [item for item in examination.findings if item.rule == "AIV301"]
+    assert "second_engine" not in item.evidence
+
+
+def test_the_engine_is_given_exactly_the_stream(look):
+    engine = Says()
+    look(b.stream(b"N") + b.stream(b"]"), engine)
+    assert engine.streams == [(b.stream(b"N"), 3), (b.stream(b"]"), 3)]
+
+
+def test_a_name_that_only_the_other_engine_sees_is_a_finding(look):
+    examination = look(b.stream(b"N"), Says(names=frozenset({("os", "system")})))
+    assert rules(examination) == ["AIV309"]
+    assert "other names os.system" in examination.findings[0].message
+
+
+def test_names_in_either_spelling_are_no_disagreement(look):
+    stream = b.stream(b.call("__builtin__.set"), 2)
+    for names in ({("__builtin__", "set")}, {("builtins", "set")}, set()):
+        assert "AIV309" not in rules(look(stream, Says(names=frozenset(names))))
+
+
+def test_where_a_name_is_computed_no_disagreement_is_told(look):
+    stream = b.stream(b.call("builtins.str") + b.text("x") + b"\x93")
+    assert "AIV309" not in rules(look(stream, Says(names=frozenset({("os", "system")}))))
+
+
+def test_its_severity_changes_nothing(look):
+    assert rules(look(b.stream(b"N"), Says(severity="OVERTLY_MALICIOUS"))) == []
+
+
+def test_an_incomplete_opinion_is_told_and_changes_nothing(look):
+    examination = look(RUN, Says(incomplete="tired"))
+    assert sorted(rules(examination)) == ["AIV301", "AIV312"]
+    note = next(item for item in examination.findings if item.rule == "AIV312")
+    assert note.severity == "info"
+    assert "tired" in note.message
+    assert examination.unexamined == []
+
+
+# What can go wrong
+
+
+def incomplete(engine, stream=b"N.", opcodes=2) -> str:
+    opinion = engine.examine(stream, opcodes=opcodes)
+    assert opinion.incomplete is not None
+    assert (opinion.names, opinion.severity, opinion.source) == (frozenset(), None, None)
+    return opinion.incomplete
+
+
+def test_streams_beyond_the_budget_are_not_given_to_it():
+    engine = FicklingEngine(opcodes=10, size=20)
+    assert "11 opcodes are beyond its budget" in incomplete(engine, opcodes=11)
+    assert "21 bytes are beyond its budget" in incomplete(engine, b"N" * 21)
+    assert engine._child is None
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [b"", b"\xff\xff", b"F1.5\n.", b"\x82\x01.", b"\x97.", b"Pid\n.", b"(", b"cos\nsystem\n", b"N" * 1000 + b"."],
+)
+def test_what_it_cannot_read_is_an_incomplete_opinion_or_one(engine, stream):
+    opinion = engine.examine(stream, opcodes=5)
+    assert opinion.incomplete is None or len(opinion.incomplete) <= 220
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """Replaces the child by a program that answers as it is told."""
+    engines = []
+
+    def answering(program: str, **options) -> FicklingEngine:
+        monkeypatch.setattr(fickling_engine, "_BOOT", program)
+        engine = FicklingEngine(**options)
+        engines.append(engine)
+        return engine
+
+    yield answering
+    for engine in engines:
+        engine.close()
+
+
+def answer(raw: bytes) -> str:
+    framed = struct.pack("<Q", len(raw)) + raw
+    return f"import sys, time; sys.stdin.buffer.read(8); sys.stdout.buffer.write({framed!r}); sys.stdout.flush(); time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "raise SystemExit(1)",
+        "import os; os.abort()",
+        "import sys; sys.stdin.buffer.read(8); sys.stdout.buffer.write(b'xy')",
+        answer(b"not json"),
+        answer(b"[]"),
+        answer(b"{}"),
+        answer(b'{"names": 1}'),
+        answer(b'{"names": [["a"]], "severity": "x", "source": "y"}'),
+        answer(b'{"names": [1], "severity": "x", "source": "y"}'),
+        answer(b'{"names": []}'),
+        answer(b"\xff"),
+        "import sys; sys.stdout.buffer.write(b'\\xff' * 8); sys.stdout.flush(); import time; time.sleep(60)",
+        "import sys; sys.stdout.buffer.write(b'x' * 100000000)",
+    ],
+)
+def test_an_engine_that_crashes_or_answers_nonsense_is_incomplete(answering, program):
+    engine = answering(program, seconds=20.0)
+    assert "the engine stopped" in incomplete(engine)
+    assert engine._child is None
+
+
+@pytest.mark.parametrize("program", ["import time; time.sleep(60)", "import sys\nwhile True: sys.stdin.buffer.read(8)"])
+def test_an_engine_that_says_nothing_is_ended(answering, program):
+    engine = answering(program, seconds=0.3)
+    start = time.monotonic()
+    assert "no answer within 0.3 s" in incomplete(engine, b"N" * 200_000)
+    assert time.monotonic() - start < 10
+    assert engine._child is None
+
+
+def test_an_engine_that_reads_nothing_is_ended(answering):
+    engine = answering("import time; time.sleep(60)", seconds=0.3)
+    assert "no answer" in incomplete(engine, b"N" * 10_000_000)
+
+
+def test_a_very_long_complaint_is_cut(answering):
+    engine = answering(answer(json.dumps({"incomplete": "x" * 5000}).encode()))
+    assert len(incomplete(engine)) == 200
+
+
+def test_an_interruption_ends_the_child(answering, monkeypatch):
+    engine = answering("import time; time.sleep(60)")
+    monkeypatch.setattr(fickling_engine, "_wait", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        engine.examine(b"N.", opcodes=2)
+    assert engine._child is None
+
+
+def test_a_stream_that_takes_long_is_given_up_and_the_next_one_is_read():
+    engine = FicklingEngine(seconds=0.6)
+    slow = b"(" + b"(" * 3000 + b"N" + b"t" * 3000 + b"t."
+    try:
+        engine.examine(slow * 20, opcodes=1)
+        engine._seconds = 20.0
+        assert engine.examine(b"N.", opcodes=2).incomplete is None
+    finally:
+        engine.close()
+
+
+def test_a_child_that_was_killed_is_replaced(engine):
+    assert engine.examine(b"N.", opcodes=2).incomplete is None
+    engine._child.kill()
+    engine._child.wait()
+    assert "the engine stopped" in incomplete(engine)
+    assert engine.examine(b"N.", opcodes=2).incomplete is None
+
+
+def test_the_child_is_warm_and_gone_after_close():
+    engine = FicklingEngine()
+    engine.examine(b"N.", opcodes=2)
+    child = engine._child
+    engine.examine(b"].", opcodes=2)
+    assert engine._child is child
+    engine.close()
+    assert child.returncode is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
+    engine.close()
+
+
+# What the child may do
+
+
+DOORS = """
+import sys, json
+sys.path[:] = sys.argv[2:]
+from aiverify.pickles.fickling_child import _close_doors
+import os, socket, subprocess, pathlib, threading, ctypes
+_close_doors()
+try:
+    exec(sys.argv[1])
+except BaseException as error:
+    print(type(error).__name__)
+else:
+    print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "open('{target}', 'w')",
+        "open('{target}', 'x')",
+        "open('{target}', 'ab')",
+        "open('/dev/null', 'r+b')",
+        "os.write(os.open('{target}', os.O_WRONLY | os.O_CREAT), b'x')",
+        "pathlib.Path('{target}').touch()",
+        "os.system('touch {target}')",
+        "subprocess.run(['touch', '{target}'])",
+        "os.fork()",
+        "os.posix_spawn('/bin/true', ['true'], dict())",
+        "os.execv('/bin/touch', ['touch', '{target}'])",
+        "socket.socket()",
+        "socket.create_connection(('127.0.0.1', 9))",
+        "ctypes.CDLL(None)",
+        "bytearray(5 << 30)",
+    ],
+)
+def test_the_child_cannot_do_harm(tmp_path, deed):
+    target = tmp_path / "made"
+    command = [sys.executable, "-I", "-c", DOORS, deed.format(target=target), *sys.path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() != "done", (done.stdout, done.stderr)
+    assert not target.exists() or target.stat().st_size == 0
+    if "os.open" not in deed and "touch()" not in deed:
+        assert not target.exists()
+
+
+def test_the_child_can_still_read():
+    command = [sys.executable, "-I", "-c", DOORS, f"open({__file__!r}).read()", *sys.path]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip() == "done"
+
+
+# The child's own work, in this process
+
+
+def test_the_child_answers_with_names_severity_and_source():
+    said = fickling_child._examine(RUN)
+    assert said["names"] == [("os", "system")]
+    assert "system" in said["source"]
+    assert fickling_child._examine(b"\x80\x04\xff")["incomplete"]
+    assert fickling_child._examine(b"")["incomplete"]
+
+
+def test_the_child_reads_until_its_input_ends():
+    command = [sys.executable, "-I", "-c", fickling_engine._BOOT, *sys.path]
+    question = b"".join(struct.pack("<Q", len(stream)) + stream for stream in (RUN, b"N."))
+    done = subprocess.run(command, input=question, capture_output=True, timeout=60, check=True)
+    answers, rest = [], done.stdout
+    while rest:
+        (length,) = struct.unpack_from("<Q", rest)
+        answers.append(json.loads(rest[8 : 8 + length]))
+        rest = rest[8 + length :]
+    assert [answer_["names"] for answer_ in answers] == [[["os", "system"]], []]
+    assert done.stderr == b""
