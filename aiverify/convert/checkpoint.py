@@ -3,7 +3,7 @@
 Rules it keeps (those for names stand in ``walk``, those for single tensors in ``tensors``):
 
 1. The stream was read to its end and changes nothing that it did not make. Every persistent id names a storage, and
-   one key always the same storage.
+   one key always the same storage; or it names the class of a module beside its source text, which is not looked at.
 2. Every storage that is used lies uncompressed in the file, inside it, and is exactly as long as the pickle says.
 3. Tensors with the same storage, offset, size, stride and type are one tensor with several names: the first name in the
    pickle is stored, the others are recorded as ``safetensors.torch.save_model`` records them. Other views that overlap
@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+from aiverify.convert.modules import is_source_id
 from aiverify.convert.plan import (
     ConsumedStorage,
     ConversionPlan,
@@ -87,6 +88,8 @@ def _check_stream(graph: Graph) -> None:
         raise NotConvertibleError("", "its pickle changes something that it did not make")
     known: dict[str, StorageId] = {}
     for persistent in graph.persistents:
+        if is_source_id(persistent.pid):
+            continue
         storage = read_storage(persistent, "")
         if known.setdefault(storage.key, storage) != storage:
             raise NotConvertibleError("", f"storage {shown(storage.key)} is described in two ways")

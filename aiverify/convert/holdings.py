@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from aiverify.convert.modules import is_source_id
 from aiverify.convert.plan import NotConvertibleError
 from aiverify.pickles.graph import Call, Dictionary, Global, OutOfBand, Persistent, SetNode, Value
 
@@ -83,7 +84,9 @@ def _ancestors(sources: list[int], parents: dict[int, list[int]]) -> frozenset[i
 
 
 def _makes_tensors(value: Value) -> bool:
-    if isinstance(value, Persistent | OutOfBand):
+    if isinstance(value, Persistent):
+        return not is_source_id(value.pid)
+    if isinstance(value, OutOfBand):
         return True
     if not isinstance(value, Call) or not isinstance(value.callable, Global):
         return False

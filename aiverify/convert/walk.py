@@ -2,17 +2,23 @@
 
 Rules it keeps:
 
-1. The checkpoint is a dict. If exactly one of ``WRAPPERS`` in it is a dict that holds tensors, that dict is the model,
-   and what stands beside it is left behind. Otherwise the whole checkpoint is the model.
-2. The name of a tensor is its path through the dicts and lists of the model, joined by dots.
-3. What holds no tensors is left behind, and listed. What holds tensors and is no plain tensor, dict, list or tuple is
-   refused. Only at the top may something that holds tensors be left behind, and listed: what has the shape of an
-   optimiser's state, and ``TRAINING_STATE`` beside a wrapper.
+1. The checkpoint is a dict or a module. If a dict has exactly one entry that holds tensors, training state aside, and
+   its name is among ``WRAPPERS`` or ``SOLE_WRAPPERS``, that entry is the model, and its name is no part of the names of
+   tensors. Tensors beside a lone wrapper of the first kind, under a name that is of neither kind, are refused: its
+   loaders would not see them. In all other cases the whole checkpoint is the model, so that a model and its average,
+   or a generator and its discriminator, stand side by side in the twin under their own names.
+2. The name of a tensor is its path through the dicts, lists and modules of the model, joined by dots; inside a module
+   it is what ``state_dict()`` calls it.
+3. What holds no tensors is left behind, and listed. What holds tensors and is no plain tensor, dict, list, tuple or
+   module is refused. Something that holds tensors is left behind, and listed, only at the top (what has the shape of
+   an optimiser's state, and ``TRAINING_STATE`` beside a wrapper), and in modules (what ``state_dict()`` leaves out).
 4. Two names for one dict or list, names given twice, keys that are not text, and names that cannot be shown are
-   refused.
+   refused. One module in two places gives one tensor two names, as in torch.
 
-Source of the names: torch's examples for saving checkpoints, Lightning's ``dump_checkpoint``, and the training scripts
-of timm, fairseq and transformers.
+Source of the names: torch's examples for saving checkpoints, Lightning's ``dump_checkpoint``, the training scripts of
+timm, fairseq, MAE and transformers, DeepSpeed's ``_save_checkpoint`` (``module``), and for averages and parts BasicSR
+(``params``, ``params_ema``), ultralytics (``ema``), timm (``state_dict_ema``), DeiT (``model_ema``), HiFi-GAN
+(``generator``) and pytorch-cifar (``net``).
 """
 
 from __future__ import annotations
@@ -21,14 +27,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiverify.convert.containers import is_mapping, read_mapping
-from aiverify.convert.holdings import holders
+from aiverify.convert.holdings import MAX_VALUES, holders
+from aiverify.convert.modules import class_of, is_object, read_module
 from aiverify.convert.plan import NotConvertibleError
 from aiverify.convert.tensors import View, is_tensor, read_tensor
 from aiverify.formats.safetensors import MAX_TENSORS, is_plain, shown
 from aiverify.pickles.graph import Blob, Call, Dictionary, Extension, Global, Opaque, SetNode, Value
 from aiverify.report import Dropped
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+WRAPPERS = frozenset({"model", "model_state", "model_state_dict", "module", "state_dict"})
+SOLE_WRAPPERS = frozenset({"ema", "generator", "model_ema", "net", "params", "params_ema", "state_dict_ema"})
 
 TRAINING_STATE = frozenset(
     {
@@ -57,10 +65,12 @@ TRAINING_STATE = frozenset(
 
 MAX_ENTRIES = MAX_TENSORS
 MAX_NAME = 4096
+MAX_SHARED = 10_000  # how often modules may be met again: sharing that doubles at every level ends here
 RESERVED = "__metadata__"
+ROOT = "(root)"
 
 _OPTIMIZER = frozenset({"state", "param_groups"})
-_NOT_A_DICT = "Only a dict of tensors can become a safetensors file. Save model.state_dict() instead of the model."
+_NOT_A_DICT = "Only dicts of tensors and torch modules can become a safetensors file. Save model.state_dict() instead."
 
 
 @dataclass(slots=True)
@@ -85,11 +95,14 @@ class _Walk:
         self.selection = Selection()
         self.attributes: list[tuple[str, Value]] = []
         self.entered: set[int] = set()
+        self.inside: set[int] = set()
+        self.shared = 0
         self.count = 0
+        self.read = 0
         self.prefix = ""
 
     def run(self) -> Selection:
-        if not is_mapping(self.root):
+        if not is_mapping(self.root) and not is_object(self.root):
             raise NotConvertibleError("", f"it is {_article(type_of(self.root))}, not a dict", hint=_NOT_A_DICT)
         pending = [self._model()]
         while pending:
@@ -109,54 +122,87 @@ class _Walk:
 
     def _model(self) -> Iterator[tuple[str, Value]]:
         """The entries of the model, by rules 1 and 3; what else stands at the top is left behind."""
-        top = list(self._entries("", self.root))
-        wrapped = [entry for entry in top if self._is_wrapper(*entry)]
-        if len(wrapped) != 1:
-            for entry in top:
-                if id(entry[1]) in self.holders and _is_optimizer(entry[1]):
-                    self._drop(*entry, what=" with tensors")
-                else:
-                    yield entry
+        if not is_mapping(self.root):
+            yield from self._entries("", self.root)
             return
-        wrapper, model = wrapped[0]
+        top = list(self._entries("", self.root))
+        wrapped = {path: value for path, value in top if self._is_wrapper(path, value)}
+        kept: list[tuple[str, Value]] = []
         for path, value in top:
+            if self._is_training_state(path, value, beside=bool(wrapped)):
+                self._drop(path, value, what=" with tensors")
+            else:
+                kept.append((path, value))
+        main = [path for path in wrapped if path in WRAPPERS]
+        beside = [path for path, value in kept if id(value) in self.holders and path not in wrapped]
+        if len(wrapped) == 1 and main and beside:
+            raise NotConvertibleError(beside[0], f"tensors beside the model in {main[0]!r} would be lost")
+        if len(wrapped) != 1 or beside:
+            yield from kept
+            return
+        ((wrapper, model),) = wrapped.items()
+        for path, value in kept:
             if value is not model:
-                self._leave_behind(path, value, wrapper)
+                self._drop(path, value)
         self.prefix = f"{wrapper}."
         yield from self._entries(wrapper, model)
 
     def _is_wrapper(self, path: str, value: Value) -> bool:
-        return path in WRAPPERS and is_mapping(value) and id(value) in self.holders
+        known = path in WRAPPERS or path in SOLE_WRAPPERS
+        return known and id(value) in self.holders and (is_mapping(value) or is_object(value))
 
-    def _leave_behind(self, path: str, value: Value, wrapper: str) -> None:
-        """Leave what stands beside the model, unless it could be a part of it."""
+    def _is_training_state(self, path: str, value: Value, *, beside: bool) -> bool:
+        """Whether an entry that holds tensors is no part of a model; ``beside`` tells that it stands beside one."""
         if id(value) not in self.holders:
-            self._drop(path, value)
-        elif _is_optimizer(value) or (path in TRAINING_STATE and not is_tensor(value)):
-            self._drop(path, value, what=" with tensors")
-        else:
-            raise NotConvertibleError(path, f"tensors beside the model in {wrapper!r} would be lost")
+            return False
+        return _is_optimizer(value) or (beside and path in TRAINING_STATE and not is_tensor(value))
 
     def _entries(self, path: str, value: Value) -> Iterator[tuple[str, Value]]:
         """The entries of a container that holds tensors, each with its path."""
-        if id(value) in self.entered:
-            raise NotConvertibleError(path, "the same dict or list stands in two places, or inside itself")
-        self.entered.add(id(value))
         if len(path) > MAX_NAME:
             raise NotConvertibleError(path, f"a path of more than {MAX_NAME} characters")
-        if isinstance(value, list | tuple):
-            entries: Iterator[tuple[str, Value]] = ((_join(path, str(index)), item) for index, item in enumerate(value))
+        if is_object(value):
+            entries = self._of_module(path, value)
         else:
-            mapping = read_mapping(value, path)
-            if mapping is None:
-                raise NotConvertibleError(path, f"{_article(type_of(value))} that holds tensors", hint=_NOT_A_DICT)
-            self.attributes += [(_join(path, name), attribute) for name, attribute in mapping.attributes]
-            entries = self._keyed(path, mapping.pairs)
+            entries = self._of_container(path, value)
         for entry in entries:
             self.count += 1
             if self.count > MAX_ENTRIES:
                 raise NotConvertibleError("", f"it has more than {MAX_ENTRIES} entries")
             yield entry
+
+    def _of_container(self, path: str, value: Value) -> Iterator[tuple[str, Value]]:
+        if id(value) in self.entered:
+            raise NotConvertibleError(path, "the same dict or list stands in two places, or inside itself")
+        self.entered.add(id(value))
+        if isinstance(value, list | tuple):
+            return ((_join(path, str(index)), item) for index, item in enumerate(value))
+        mapping = read_mapping(value, path)
+        if mapping is None:
+            raise NotConvertibleError(path, f"{_article(type_of(value))} that holds tensors", hint=_NOT_A_DICT)
+        self.attributes += [(_join(path, name), attribute) for name, attribute in mapping.attributes]
+        return self._keyed(path, mapping.pairs)
+
+    def _of_module(self, path: str, value: Value) -> Iterator[tuple[str, Value]]:
+        """The tensors and modules of a module; its class, and what ``state_dict()`` leaves out, are left behind."""
+        if id(value) in self.inside:
+            raise NotConvertibleError(path, "a module stands inside itself")
+        self.shared += id(value) in self.entered
+        if self.shared > MAX_SHARED:
+            raise NotConvertibleError(path, f"modules stand in more than {MAX_SHARED} places besides their first")
+        self.entered.add(id(value))
+        self.inside.add(id(value))
+        node = read_module(value, path)
+        self.read += len(node.tensors) + len(node.modules) + len(node.attributes)
+        if self.read > MAX_VALUES:
+            raise NotConvertibleError("", f"its modules have more than {MAX_VALUES} attributes")
+        self._drop(path or ROOT, value, what=" (the class and its settings)")
+        for name, attribute in node.attributes:
+            if id(attribute) in self.holders:
+                self._drop(_join(path, name), attribute, what=" that state_dict() leaves out")
+        for name, held in (*node.tensors, *node.modules):
+            yield _join(path, name), held
+        self.inside.remove(id(value))
 
     def _keyed(self, path: str, pairs: Sequence[tuple[Value, Value]]) -> Iterator[tuple[str, Value]]:
         names: set[str] = set()
@@ -196,8 +242,11 @@ class _Walk:
 
 def type_of(value: Value) -> str:
     """The type of a value, as a word for people; classes and functions by the name that the pickle gives them."""
+    if is_tensor(value):
+        return "tensor"
     if isinstance(value, Call):
-        return _shown_name(value.callable.dotted) if isinstance(value.callable, Global) else "object"
+        name = value.callable.dotted if isinstance(value.callable, Global) else class_of(value)
+        return _shown_name(name) if name else "object"
     if isinstance(value, Global):
         return f"reference to {_shown_name(value.dotted)}"
     if isinstance(value, SetNode):

@@ -14,7 +14,7 @@ from aiverify.formats.interface import Examination, Format
 from aiverify.formats.template import suspicious
 from aiverify.rules import finding
 
-_MAX_JSON = 256 << 20
+_MAX_JSON = 64 << 20
 _MAX_YAML = 4 << 20
 _DEEPEST_YAML = 100
 _LONGEST_PATH = 200

@@ -87,7 +87,7 @@ def _gravity(kind: Format) -> Severity:
 
 def _dispatch(file: BinaryIO, size: int, path: str, kind: Format, options: ScanOptions) -> Examination:
     if kind is Format.SAFETENSORS:
-        return Examination(format=kind, findings=list(safetensors.examine(file, size, path)))
+        return safetensors.examine(file, size, path)
     if kind is Format.ZIP:
         return examine_zip(file, size, path, options)
     if kind in (Format.PICKLE, Format.TORCH_LEGACY, Format.NPY):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NoReturn
 
 from aiverify.errors import AiverifyError
-from aiverify.finding import Finding
+from aiverify.formats.interface import Examination, Format
 from aiverify.rules import finding
 
 MAX_HEADER = 100_000_000
@@ -109,13 +109,21 @@ def read_header(file: BinaryIO, size: int) -> Header:
     return Header(length=length, tensors=tensors, metadata=metadata)
 
 
-def examine(file: BinaryIO, size: int, path: str) -> tuple[Finding, ...]:
-    """What is to be said of the file at ``path`` in the artifact: nothing, or AIV404 with the broken rule."""
+def examine(file: BinaryIO, size: int, path: str) -> Examination:
+    """The file at ``path`` in the artifact: AIV404 with the rule that it breaks, or the names that it answers to.
+
+    These are its tensors, and the names that its metadata ties to one of them.
+    """
+    examination = Examination(format=Format.SAFETENSORS)
     try:
-        read_header(file, size)
+        header = read_header(file, size)
     except MalformedHeaderError as error:
-        return (finding("AIV404", f"not a valid safetensors file: {error}", file=path),)
-    return ()
+        examination.findings.append(finding("AIV404", f"not a valid safetensors file: {error}", file=path))
+    else:
+        names = {tensor.name for tensor in header.tensors}
+        tied = (removed for removed, kept in header.metadata.items() if kept in names)
+        examination.tensors = (*names, *tied)
+    return examination
 
 
 def _read(file: BinaryIO, length: int) -> bytes:

@@ -91,7 +91,9 @@ def _storages(data: Buffer, start: int, state: Graph, keys: Value) -> tuple[dict
 
 def _key_and_width(pid: Value) -> tuple[str, int | None]:
     """The storage key of a persistent id, and the bytes per element of its type."""
-    if isinstance(pid, tuple) and len(pid) >= 3 and isinstance(pid[1], Global) and isinstance(pid[2], str):
+    if not isinstance(pid, tuple) or len(pid) < 3 or pid[0] != "storage":
+        return "", None
+    if isinstance(pid[1], Global) and isinstance(pid[2], str):
         if pid[1].dotted == "torch.storage.UntypedStorage":
             return pid[2], 1
         dtype = STORAGES.get(pid[1].name) if pid[1].module == "torch" else None

@@ -28,7 +28,19 @@ _FORBIDDEN = (
     "socket.",
     "ctypes.",
     "pty.",
+    "shutil.",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "os.kill",
 )
+_CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def main() -> None:
@@ -58,9 +70,8 @@ def _close_doors() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def refuse(event: str, args: tuple[object, ...]) -> None:
-        if event.startswith(_FORBIDDEN) or (
-            event == "open" and isinstance(args[1], str) and set(args[1]) & set("wxa+")
-        ):
+        # The flags tell what the mode of open() does not: os.open() has no mode.
+        if event.startswith(_FORBIDDEN) or (event == "open" and isinstance(args[2], int) and args[2] & _CHANGING):
             raise PermissionError(event)
 
     sys.addaudithook(refuse)

@@ -140,10 +140,10 @@ def test_a_file_that_was_cut_off_since_its_size_was_taken_is_refused():
 
 def test_a_broken_file_is_a_finding_that_names_the_file():
     raw = file_of({"a": F32}, bytes(9))
-    (found,) = examine(io.BytesIO(raw), len(raw), "model.safetensors")
+    (found,) = examine(io.BytesIO(raw), len(raw), "model.safetensors").findings
     assert (found.rule, found.file) == ("AIV404", "model.safetensors")
     assert "9 bytes follow" in found.message
-    assert examine(io.BytesIO(raw[:-1]), len(raw) - 1, "model.safetensors") == ()
+    assert examine(io.BytesIO(raw[:-1]), len(raw) - 1, "model.safetensors").findings == []
 
 
 def test_the_tail_of_a_huge_file_is_never_read():
@@ -236,3 +236,14 @@ def test_the_library_and_we_agree_on_what_a_valid_file_is(raw):
     start = 8 + ours.length
     for entry in ours.tensors:
         assert raw[start + entry.start : start + entry.end] == bytes(theirs[entry.name]["data"])
+
+
+def test_a_file_answers_to_its_tensors_and_to_the_names_that_are_tied_to_them() -> None:
+    header = {
+        "__metadata__": {"format": "pt", "lm_head.weight": "embed.weight", "note": "nothing"},
+        "embed.weight": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+    }
+    raw = json.dumps(header).encode()
+    raw = len(raw).to_bytes(8, "little") + raw + b"x"
+    examination = examine(io.BytesIO(raw), len(raw), "model.safetensors")
+    assert set(examination.tensors or ()) == {"embed.weight", "lm_head.weight"}

@@ -1,0 +1,207 @@
+"""Digests of the bytes on disk, and whether those bytes are still there at the end."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from fuzzing import effort
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aiverify.artifact import FetchedFile
+from aiverify.digests import hashing
+from aiverify.digests.hashing import DigestError, changed, compare, digest_files
+from aiverify.progress import Silent
+
+
+class Counting(Silent):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.total = self.done = 0
+
+    def stage(self, name, total=None):
+        self.total = total
+
+    def advance(self, count):
+        with self.lock:
+            self.done += count
+
+
+@pytest.fixture
+def put(tmp_path):
+    def put(name: str, content: bytes, **stated) -> FetchedFile:
+        location = tmp_path / name
+        location.write_bytes(content)
+        return FetchedFile(path=name, location=location, size=len(content), **stated)
+
+    return put
+
+
+def digests(*files, progress=None):
+    return list(digest_files(files, progress or Silent()))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], parent=effort(30))
+@given(st.lists(st.binary(max_size=3000), max_size=6))
+def test_every_file_is_digested_in_order(put, contents):
+    files = [put(f"f{number}", content) for number, content in enumerate(contents)]
+    progress = Counting()
+    found = digests(*files, progress=progress)
+    assert [digest.sha256 for digest in found] == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert [digest.path for digest in found] == [file.path for file in files]
+    assert progress.total == progress.done == sum(map(len, contents))
+
+
+def test_a_file_longer_than_a_chunk_is_digested_whole(put):
+    content = os.urandom((1 << 20) * 3 + 17)
+    (found,) = digests(put("big", content))
+    assert (found.sha256, found.size) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert found.git_sha1 is None
+
+
+def test_many_files_use_several_threads_and_one_chunk_each(put):
+    files = [put(f"f{number}", b"x" * number) for number in range(300)]
+    assert len(digests(*files)) == 300
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize("content", [b"", b"x", b"a\r\nb\n", b"\0" * 2_000_000])
+def test_the_git_blob_id_is_what_git_computes(put, content):
+    file = put("f", content, git_sha1="0" * 40)
+    (found,) = digests(file)
+    theirs = subprocess.run(
+        ["git", "hash-object", "--no-filters", file.location], capture_output=True, text=True, check=True
+    )
+    assert found.git_sha1 == theirs.stdout.strip()
+
+
+def test_a_stated_sha256_makes_the_git_blob_id_needless(put):
+    (found,) = digests(put("f", b"x", sha256="0" * 64, git_sha1="0" * 40))
+    assert found.git_sha1 is None
+
+
+def test_bytes_that_are_the_stated_ones_are_no_finding(put):
+    sha256 = hashlib.sha256(b"x").hexdigest()
+    git = hashlib.sha1(b"blob 1\0x").hexdigest()
+    files = [
+        put("a", b"x", sha256=sha256),
+        put("b", b"x", git_sha1=git),
+        put("c", b"x"),
+        put("d", b"x", sha256=sha256, git_sha1="0" * 40),
+    ]
+    assert list(compare(files, digests(*files))) == []
+
+
+@pytest.mark.parametrize("stated", [{"sha256": "0" * 64}, {"git_sha1": "0" * 40}])
+def test_bytes_that_are_not_the_stated_ones_are_critical(put, stated):
+    files = [put("a", b"x", **stated), put("b", b"y")]
+    (item,) = compare(files, digests(*files))
+    assert (item.rule, item.severity, item.file) == ("AIV101", "critical", "a")
+    assert item.evidence["stated"] == next(iter(stated.values()))
+    assert item.evidence["found"] != item.evidence["stated"]
+
+
+def test_comparing_other_files_than_were_digested_is_a_mistake_of_ours(put):
+    with pytest.raises(ValueError):
+        list(compare([put("a", b"x"), put("b", b"x")], digests(put("a", b"x"))))
+
+
+def rewritten_in_place(path: Path) -> None:
+    path.write_bytes(b"new content")
+
+
+def rewritten_with_the_old_times(path: Path) -> None:
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"X")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    other = path.with_name("other")
+    shutil.copy2(path, other)
+    other.replace(path)
+
+
+def grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"x")
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def made_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "change", [rewritten_in_place, rewritten_with_the_old_times, replaced, grown, removed, made_a_folder]
+)
+def test_a_file_that_changes_during_the_run_is_seen(put, change):
+    files = [put("a", b"old content"), put("b", b"kept")]
+    found = digests(*files)
+    assert list(changed(found)) == []
+    change(files[0].location)
+    (item,) = changed(found)
+    assert (item.rule, item.severity, item.file) == ("AIV103", "critical", "a")
+
+
+def test_a_file_that_is_read_is_not_a_changed_file(put):
+    file = put("a", b"x")
+    found = digests(file)
+    file.location.read_bytes()
+    assert list(changed(found)) == []
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(put, tmp_path):
+    good = put("good", b"x")
+    for missing in (tmp_path / "missing", tmp_path):
+        bad = FetchedFile(path="the/file", location=missing, size=1)
+        with pytest.raises(DigestError, match="the/file: cannot be read") as caught:
+            digests(good, bad)
+        assert "permissions" in caught.value.diagnostics()
+
+
+def test_an_error_while_reading_is_an_error(put, monkeypatch):
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(hashing.os, "fstat", broken)
+    with pytest.raises(DigestError, match="Input/output error"):
+        digests(put("a", b"x"))
+
+
+def test_an_interruption_of_the_consumer_ends_the_threads_at_once(put, tmp_path):
+    """A sparse file of terabytes would take an hour; the threads stop at their next chunk."""
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    files = [put("small", b"x"), FetchedFile(path="huge", location=huge, size=1 << 40)]
+    stream = digest_files(files, Silent())
+    assert next(stream).path == "small"
+    with pytest.raises(KeyboardInterrupt):
+        stream.throw(KeyboardInterrupt)
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(timeout=20)
+            assert not thread.is_alive()
+
+
+def test_an_interruption_while_waiting_ends_the_threads_too(put, tmp_path):
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+
+    class Impatient(Silent):
+        def advance(self, count):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        digests(FetchedFile(path="huge", location=huge, size=1 << 40), progress=Impatient())
