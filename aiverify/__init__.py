@@ -1,6 +1,7 @@
 """aiverify: know what a checkpoint would do before anything loads it.
 
-``verify`` is the main job, ``scan`` the static part of it. Both return a ``Report`` and raise ``AiverifyError``.
+``verify`` is the main job, ``scan`` the static part of it, ``convert`` makes safetensors twins. All return a ``Report``
+and raise ``AiverifyError``.
 Names are loaded when they are first asked for: importing this package costs nothing.
 """
 
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiverify.version import __version__
 
 if TYPE_CHECKING:
-    from aiverify.api import scan, verify
+    from aiverify.api import convert, scan, verify
     from aiverify.errors import AiverifyError
     from aiverify.policy import Policy
     from aiverify.report import Outcome, Report
@@ -22,11 +23,12 @@ _HOMES = {
     "Outcome": "aiverify.report",
     "Policy": "aiverify.policy",
     "Report": "aiverify.report",
+    "convert": "aiverify.api",
     "scan": "aiverify.api",
     "verify": "aiverify.api",
 }
 
-__all__ = ["AiverifyError", "Outcome", "Policy", "Report", "__version__", "scan", "verify"]
+__all__ = ["AiverifyError", "Outcome", "Policy", "Report", "__version__", "convert", "scan", "verify"]
 
 
 def __getattr__(name: str) -> object:

@@ -65,6 +65,53 @@ def verify(
     )
 
 
+def convert(
+    target: str | Path,
+    output: Path,
+    *,
+    salvage: bool = False,
+    digests: bool = True,
+    with_config: bool = False,
+    policy: Policy | Path | None = None,
+    revision: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    local_dir: Path | None = None,
+    token: str | None = None,
+    offline: bool = False,
+    cert_identity: str | None = None,
+    cert_oidc_issuer: str | None = None,
+    key: Path | None = None,
+    bundle: Path | None = None,
+    trusted_root: Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify ``target`` and write safetensors twins of its PyTorch checkpoints, with receipts, into ``output``.
+
+    As ``verify`` with ``convert_to``, except that a target without checkpoints is an error. Of a blocked target nothing
+    is written unless ``salvage``; the verdict stays ``block`` then, and the receipts say so. ``digests=False`` leaves
+    out the checksums of the archive and the digests of the twins, which is faster and proves less. ``with_config``
+    copies configuration and inert files beside the twins. A run that was stopped is completed by calling it again.
+    """
+    from aiverify.pipeline import Conversions, Options, run
+    from aiverify.sources.interface import HubOptions, Selection
+
+    return run(
+        str(target),
+        Options(
+            policy=_expecting(_policy(policy, str(target), cache_dir, local_dir), cert_identity, cert_oidc_issuer, key),
+            selection=Selection(include=tuple(include), exclude=tuple(exclude)),
+            hub=HubOptions(revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token, offline=offline),
+            bundle=bundle,
+            trusted_root=trusted_root,
+            convert_to=output,
+            conversion=Conversions(required=True, salvage=salvage, digests=digests, with_config=with_config),
+        ),
+        progress,
+    )
+
+
 def scan(
     path: str | Path,
     *,

@@ -27,12 +27,28 @@ from aiverify.progress import Progress, Silent
 from aiverify.report import Conversion, Outcome, Report, SignatureResult, Verdict
 from aiverify.sources.interface import HostileSourceError, HubOptions, Selection
 from aiverify.variants import PYTORCH, TWIN, Member, classes, group
-from aiverify.verdict import Evidence, Judgement, judge
+from aiverify.verdict import Evidence, Judgement, effect, judge
 from aiverify.version import __version__
 
 if TYPE_CHECKING:
     from aiverify.convert.planning import Planning
+    from aiverify.convert.stage import Companion
     from aiverify.signatures.interface import Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversions:
+    """How twins are made, where they are asked for.
+
+    ``required``: an artifact without checkpoints is an error. ``salvage``: the tensors of a blocked artifact are taken,
+    too; that changes nothing about its verdict. ``digests``: take checksums and digests of the twins. ``with_config``:
+    copy configuration and inert files beside them.
+    """
+
+    required: bool = False
+    salvage: bool = False
+    digests: bool = True
+    with_config: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +56,8 @@ class Options:
     """How one run is done. ``authenticate`` and ``convert`` leave those stages out when false.
 
     ``bundle`` names a signature bundle, ``trusted_root`` a Sigstore trusted root. ``convert_to`` is the folder for
-    twins; without it conversion is planned and proved, but nothing is written. ``second_engine`` asks fickling, too.
+    twins; without it conversion is planned and proved, but nothing is written. ``conversion`` says how twins are made.
+    ``second_engine`` asks fickling, too.
     """
 
     policy: Policy = DEFAULT_POLICY
@@ -51,6 +68,7 @@ class Options:
     convert_to: Path | None = None
     authenticate: bool = True
     convert: bool = True
+    conversion: Conversions = field(default_factory=lambda: Conversions())
     second_engine: bool = True
 
 
@@ -115,19 +133,27 @@ class _Run:
             convertible=[item.path for item in planning.planned],
         )
         output, wanted = self.options.convert_to, evidence.families.get(PYTORCH, ())
-        if output is None or not wanted or self._twin(evidence) is Outcome.BLOCK:
+        if output is None:
+            return evidence, planning.conversions
+        if not wanted:
+            failed = {"the artifact": "it has no PyTorch checkpoint"} if self.options.conversion.required else {}
+            return replace(evidence, failed=failed), planning.conversions
+        salvaged = self._blocked(evidence)
+        if salvaged and not self.options.conversion.salvage:
             return evidence, planning.conversions
         missing = set(wanted).difference(evidence.convertible)
         if missing:
             reasons = {item.file: item.message for item in planning.findings if item.rule == "AIV410"}
             failed = {path: reasons.get(path, "it could not be read as a checkpoint") for path in sorted(missing)}
             return replace(evidence, failed=failed), planning.conversions
-        return replace(evidence, converted=True), self._convert(fetched, planning, wanted, output)
+        conversions = self._convert(fetched, planning, evidence, output, salvaged=salvaged)
+        return replace(evidence, converted=True), conversions
 
-    def _twin(self, evidence: Evidence) -> Outcome | None:
-        """What the policy says of the twin, before there is one."""
-        variants = judge(evidence, self.policy, self.started.date()).variants
-        return next((variant.outcome for variant in variants if variant.name == TWIN), None)
+    def _blocked(self, evidence: Evidence) -> bool:
+        """Whether the policy blocks the twin, or the artifact that it is of, before there is one."""
+        judgement = judge(replace(evidence, converted=True), self.policy, self.started.date())
+        twins = [variant.outcome for variant in judgement.variants if variant.name == TWIN]
+        return bool(twins) and Outcome.BLOCK in (*twins, judgement.verdict.outcome)
 
     # fetch and digest
 
@@ -200,6 +226,7 @@ class _Run:
                 location=digest.location,
                 size=digest.size,
                 sha256=digest.sha256,
+                identity=digest.identity,
                 checkpoint=examinations[digest.path].checkpoint,
                 tensors=examinations[digest.path].tensors,
             )
@@ -212,12 +239,12 @@ class _Run:
         return plan_all(candidates, configuration, fetched.left_out)
 
     def _convert(
-        self, fetched: Fetched, planning: Planning, checkpoints: Sequence[str], output: Path
+        self, fetched: Fetched, planning: Planning, evidence: Evidence, output: Path, *, salvaged: bool
     ) -> tuple[Conversion, ...]:
-        """Write the twins of ``checkpoints`` into the folder ``output``."""
-        from aiverify.convert.stage import convert_checkpoints
+        """Write the twins of the PyTorch checkpoints into the folder ``output``."""
+        from aiverify.convert.stage import Manner, convert_checkpoints
 
-        members = [item for item in planning.planned if item.path in checkpoints]
+        members = [item for item in planning.planned if item.path in evidence.families[PYTORCH]]
         shards = {item.path for item in members}
         return convert_checkpoints(
             members,
@@ -228,7 +255,26 @@ class _Run:
             artifact_root=fetched.root if fetched.kind is not SourceKind.FILE else None,
             hub_cache=self.options.hub.cache_dir,
             indexes=[index for index in planning.indexes if shards.intersection(index.shards.values())],
+            companions=self._companions(fetched, evidence) if self.options.conversion.with_config else (),
+            manner=Manner(digests=self.options.conversion.digests, salvaged=salvaged),
         )
+
+    def _companions(self, fetched: Fetched, evidence: Evidence) -> list[Companion]:
+        """Configuration and inert files that nothing was said against, without those that are about the checkpoints."""
+        from aiverify.convert.index import is_index
+        from aiverify.convert.stage import Companion
+
+        doubtful = {item.file for item in evidence.findings if effect(item, self.policy) is not Outcome.PASS}
+        doubtful |= {item.file for item in evidence.unexamined}
+        places = {file.path: file.location for file in fetched.files}
+        return [
+            Companion(path=file.path, location=places[file.path], sha256=file.sha256)
+            for file in evidence.files
+            if file.file_class in (FileClass.CONFIG, FileClass.INERT)
+            and file.path not in doubtful
+            and not is_index(file.path)
+            and not file.path.endswith(".sig")
+        ]
 
     # judge and report
 

@@ -39,6 +39,7 @@ def load(path: str, loader: str) -> None:
     {
         "pickle": lambda name: pickle.loads(Path(name).read_bytes()),
         "pickle in Python": lambda name: pickle._loads(Path(name).read_bytes()),
+        "pickle in memory": lambda name: pickle.load(io.BytesIO(Path(name).read_bytes())),
         "pickle, every stream": all_streams,
         "pickle with persistent ids": with_ids,
         "torch": lambda name: torch.load(name, weights_only=False),

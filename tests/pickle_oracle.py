@@ -173,8 +173,9 @@ class _InPython(_Recording, pickle._Unpickler):
     pass
 
 
-def _watch(reader: str, kind: type, stream: bytes, encoding: str) -> list:
-    unpickler = kind(io.BytesIO(stream), encoding=encoding)
+def _watch(reader: str, kind: type, source: type, stream: bytes, encoding: str) -> list:
+    file = io.BytesIO(stream)
+    unpickler = kind(io.BufferedReader(file) if source is io.BufferedReader else file, encoding=encoding)
     unpickler.begin()
     finished, error = False, ""
     try:
@@ -192,9 +193,10 @@ def _serve() -> None:
     while len(head := sys.stdin.buffer.read(_LENGTH.size)) == _LENGTH.size:
         stream = sys.stdin.buffer.read(_LENGTH.unpack(head)[0])
         runs = [
-            _watch(reader, kind, stream, encoding)
-            for reader, kind in (("C", _InC), ("Python", _InPython))
-            for encoding in ("ASCII", "latin1")
+            _watch("C", _InC, io.BytesIO, stream, "ASCII"),
+            _watch("C that looks ahead", _InC, io.BufferedReader, stream, "latin1"),
+            _watch("Python", _InPython, io.BytesIO, stream, "ASCII"),
+            _watch("Python", _InPython, io.BytesIO, stream, "latin1"),
         ]
         answer = json.dumps(runs).encode()
         sys.stdout.buffer.write(_LENGTH.pack(len(answer)) + answer)

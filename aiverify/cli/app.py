@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from aiverify.cli import demo, explain, scan, verify
+from aiverify.cli import convert, demo, explain, scan, verify
 from aiverify.cli.printing import say
 from aiverify.version import __version__
 
@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 app.command()(verify.verify)
 app.command()(scan.scan)
+app.command()(convert.convert)
 app.command()(explain.explain)
 app.command()(demo.demo)
 

@@ -14,25 +14,28 @@ _SECONDS = 300
 _PROGRAM = Path(__file__).with_name("reopening.py")
 
 
-def check_twin(path: Path, plan: ConversionPlan) -> None:
+def check_twin(path: Path, plan: ConversionPlan, *, name: str | None = None) -> None:
     """Open the safetensors file ``path`` and compare names, dtypes, shapes and metadata with ``plan``.
 
-    Raises ConversionError if the library refuses the file or sees something else.
+    Raises ConversionError, which calls the file ``name``, if the library refuses it or sees something else.
     """
-    seen = _reopen(path)
+    called = name or path.name
+    seen = _reopen(path, called)
     expected = {tensor.name: [tensor.dtype, list(tensor.shape)] for tensor in plan.tensors}
     tensors = seen.get("tensors")
     if not isinstance(tensors, dict) or tensors.keys() != expected.keys():
-        raise ConversionError(f"the safetensors library sees other tensors in {path.name} than were written")
-    for name, description in expected.items():
-        if tensors[name] != description:
-            raise ConversionError(f"the safetensors library sees {shown(name)} as {tensors[name]}, not {description}")
+        raise ConversionError(f"the safetensors library sees other tensors in {called} than were written")
+    for tensor, description in expected.items():
+        if tensors[tensor] != description:
+            raise ConversionError(
+                f"the safetensors library sees {shown(tensor)} as {tensors[tensor]}, not {description}"
+            )
     if seen.get("metadata") != {"format": "pt", **dict(plan.aliases)}:
-        raise ConversionError(f"the safetensors library sees other metadata in {path.name} than was written")
+        raise ConversionError(f"the safetensors library sees other metadata in {called} than was written")
 
 
-def _reopen(path: Path) -> dict[str, object]:
-    question = json.dumps({"path": str(path.resolve()), "packages": sys.path})
+def _reopen(path: Path, called: str) -> dict[str, object]:
+    question = json.dumps({"path": str(path.absolute()), "packages": sys.path})
     try:
         child = subprocess.run(  # noqa: S603 - our own program, and nothing of the artifact on the command line
             [sys.executable, "-I", "-S", str(_PROGRAM)],
@@ -45,7 +48,7 @@ def _reopen(path: Path) -> dict[str, object]:
         )
         answer = json.loads(child.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise ConversionError(f"the safetensors library could not be asked about {path.name}: {error}") from error
+        raise ConversionError(f"the safetensors library could not be asked about {called}: {error}") from error
     if "error" in answer:
-        raise ConversionError(f"the safetensors library refuses {path.name}: {answer['error']}")
+        raise ConversionError(f"the safetensors library refuses {called}: {answer['error']}")
     return dict(answer)

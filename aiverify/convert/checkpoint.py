@@ -4,12 +4,15 @@ Rules it keeps (those for names stand in ``walk``, those for single tensors in `
 
 1. The stream was read to its end and changes nothing that it did not make. Every persistent id names a storage, and
    one key always the same storage; or it names the class of a module beside its source text, which is not looked at.
-2. Every storage that is used lies uncompressed in the file, inside it, and is exactly as long as the pickle says.
+2. Every storage that is used lies in the file, as it is or deflated, and is exactly as long as the pickle says.
+   Deflated storages inflate to at most ``INFLATION`` times the source file plus ``INFLATION_FREE``.
 3. Tensors with the same storage, offset, size, stride and type are one tensor with several names: the first name in the
    pickle is stored, the others are recorded as ``safetensors.torch.save_model`` records them. Other views that overlap
    are stored separately.
-4. The twin's data is not larger than ``EXPANSION`` times the source file plus ``EXPANSION_FREE``, and no tensor
-   is strided so finely that copying it would take longer than ``MAX_STEPS`` allows.
+4. The twin's data is not larger than ``EXPANSION`` times the source file and what inflates out of it plus
+   ``EXPANSION_FREE``. No tensor is strided so finely that copying it would take longer than ``MAX_STEPS`` allows, none
+   is strided in more than ``MAX_HELD`` deflated bytes, and inflating a storage again for each tensor in it stays within
+   ``PASSES`` times everything that inflates, plus ``PASSES_FREE``.
 5. The same checkpoint gives the same twin, byte for byte, on every machine.
 
 Tensors stand in the twin by falling alignment, as the format asks, and then in the order of the source, so that both
@@ -23,6 +26,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+from aiverify.convert.gather import MAX_HELD
 from aiverify.convert.modules import is_source_id
 from aiverify.convert.plan import (
     ConsumedStorage,
@@ -40,6 +44,10 @@ from aiverify.pickles.graph import Graph, Value
 
 EXPANSION = 4
 EXPANSION_FREE = 1 << 20
+INFLATION = 32
+INFLATION_FREE = 64 << 20
+PASSES = 8
+PASSES_FREE = 1 << 30
 MAX_STEPS = 10_000_000
 ALIGNMENT = 8
 
@@ -68,7 +76,7 @@ def plan(
         key=lambda tensor: (-tensor.itemsize, tensor.source_offset, tensor.source_length, tensor.name),
     )
     placed = _placed(tensors)
-    _check_work(placed, source_size)
+    _check_work(placed, source_size, _inflated(consumed, source_size))
     header = _header(placed, aliases)
     return ConversionPlan(
         tensors=placed,
@@ -120,15 +128,25 @@ def _consumed(
         found = storages.get(storage.key, "it is not in the file")
         if isinstance(found, str):
             raise NotConvertibleError(name, f"storage {shown(storage.key)} cannot be used: {found}")
-        if found.length != storage.length:
+        if found.size != storage.length:
             raise NotConvertibleError(
                 name,
-                f"storage {shown(storage.key)} has {found.length} bytes, the pickle says {storage.length}",
+                f"storage {shown(storage.key)} has {found.size} bytes, the pickle says {storage.length}",
             )
         if found.offset < 0 or found.offset + found.length > source_size:
             raise NotConvertibleError(name, f"storage {shown(storage.key)} lies outside of the file")
         consumed[storage.key] = ConsumedStorage(key=storage.key, range=found)
     return consumed
+
+
+def _inflated(consumed: Mapping[str, ConsumedStorage], source_size: int) -> int:
+    """How many bytes inflate out of the storages."""
+    total = 0
+    for storage in consumed.values():
+        total += storage.range.inflated.length if storage.range.inflated else 0
+        if total > INFLATION * source_size + INFLATION_FREE:
+            raise NotConvertibleError("", f"more than {INFLATION} times its size would come out of compressed entries")
+    return total
 
 
 def _planned(name: str, view: View, storage: StorageRange, byteorder: str) -> PlannedTensor:
@@ -141,25 +159,38 @@ def _planned(name: str, view: View, storage: StorageRange, byteorder: str) -> Pl
             raise NotConvertibleError(name, f"a single torch.{dtype.torch}, which safetensors cannot express")
         shape = (*shape[:-1], shape[-1] * dtype.packed)
     numel = view.numel
-    swap = dtype.swap if byteorder == "big" else 1
-    if swap > 1 and view.storage.dtype is None:
+    swap = dtype.swap if (storage.byteorder or byteorder) == "big" else 1
+    if swap > 1 and view.storage.dtype is None and storage.byteorder is None:
         raise NotConvertibleError(name, "torch does not swap the bytes of an untyped storage: which order is meant?")
     contiguous = not numel or is_contiguous(view.size, view.stride)
-    span = sum((size - 1) * stride for size, stride in zip(view.size, view.stride, strict=True)) + 1 if numel else 0
-    return PlannedTensor(
+    tensor = PlannedTensor(
         name=name,
         dtype=dtype.safetensors,
         shape=shape,
         transform=_transform(contiguous=contiguous, swapped=swap > 1),
         storage=view.storage.key,
-        source_offset=storage.offset + (view.offset * dtype.size if numel else 0),
-        source_length=span * dtype.size,
+        source_offset=storage.offset,
+        source_length=0,
         offset=0,
         length=numel * dtype.size,
         size=view.size,
         stride=view.stride,
         itemsize=dtype.size,
         swap=swap,
+    )
+    skip = storage.skip + view.offset * dtype.size
+    if not numel:
+        return tensor
+    if storage.inflated is None:
+        return replace(tensor, source_offset=storage.offset + skip, source_length=tensor.span)
+    if not contiguous and tensor.span > MAX_HELD:
+        raise NotConvertibleError(name, f"strided, in a compressed entry, over more than {MAX_HELD} bytes")
+    return replace(
+        tensor,
+        transform=Transform.INFLATE,
+        source_length=storage.length,
+        inflated=storage.inflated,
+        skip=skip,
     )
 
 
@@ -178,9 +209,9 @@ def _placed(tensors: list[PlannedTensor]) -> tuple[PlannedTensor, ...]:
     return tuple(placed)
 
 
-def _check_work(tensors: tuple[PlannedTensor, ...], source_size: int) -> None:
-    limit = EXPANSION * source_size + EXPANSION_FREE
-    steps = 0
+def _check_work(tensors: tuple[PlannedTensor, ...], source_size: int, inflated: int) -> None:
+    limit = EXPANSION * (source_size + inflated) + EXPANSION_FREE
+    steps = passed = 0
     for tensor in tensors:
         if tensor.offset + tensor.length > limit:
             raise NotConvertibleError(tensor.name, f"with it the twin has more than {limit} bytes of data")
@@ -188,6 +219,9 @@ def _check_work(tensors: tuple[PlannedTensor, ...], source_size: int) -> None:
             steps += tiling(tensor.size, tensor.stride, tensor.itemsize).steps
         if steps > MAX_STEPS:
             raise NotConvertibleError(tensor.name, "it is strided too finely to be copied in reasonable time")
+        passed += tensor.inflated.length if tensor.inflated else 0
+        if passed > PASSES * inflated + PASSES_FREE:
+            raise NotConvertibleError(tensor.name, "its compressed entry would have to be inflated too often")
 
 
 def _header(tensors: tuple[PlannedTensor, ...], aliases: tuple[tuple[str, str], ...]) -> bytes:

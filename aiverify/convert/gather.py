@@ -1,17 +1,21 @@
-"""The bytes of one tensor from a strided source into a contiguous output, with the standard library only.
+"""The bytes of one tensor from a strided or deflated source into a contiguous output, with the standard library only.
 
-Memory is bounded by ``strides.TILE`` and ``strides.WINDOW``, whatever the size of the tensor.
+Memory is bounded by ``strides.TILE`` and ``strides.WINDOW``, whatever the size of the tensor; a tensor that is strided
+inside a deflated storage is held as a whole, and plans allow it ``MAX_HELD`` bytes.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Literal, TypeAlias
 
+from aiverify.convert.inflate import inflated_parts
 from aiverify.convert.plan import PlannedTensor
-from aiverify.convert.strides import Axis, corners, run_length, tiling
+from aiverify.convert.strides import Axis, corners, is_contiguous, run_length, tiling
+from aiverify.formats.checkpoint import Inflated
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """Gives ``length`` bytes at ``offset`` of the source, all of them."""
@@ -21,9 +25,15 @@ Write: TypeAlias = Callable[[memoryview, int], None]
 _FORMATS: Mapping[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
+MAX_HELD = 256 << 20
+
+
 def gather(tensor: PlannedTensor, read: Read, write: Write) -> None:
     """Read the elements of ``tensor``, reverse their bytes if it says so, and write them in order."""
     if not tensor.length:
+        return
+    if tensor.inflated is not None:
+        _inflate(tensor, tensor.inflated, read, write)
         return
     plan = tiling(tensor.size, tensor.stride, tensor.itemsize)
     for corner in corners([axis.size for axis in plan.axes], plan.tile):
@@ -34,6 +44,20 @@ def gather(tensor: PlannedTensor, read: Read, write: Write) -> None:
         _reverse(tile.data, tensor.swap)
         start = sum(index * axis.output for index, axis in zip(corner, plan.axes, strict=True))
         tile.write(write, start)
+
+
+def _inflate(tensor: PlannedTensor, inflated: Inflated, read: Read, write: Write) -> None:
+    parts = inflated_parts(tensor, inflated, tensor.span, read)
+    if not is_contiguous(tensor.size, tensor.stride):
+        held = b"".join(parts)
+        plain = replace(tensor, inflated=None, skip=0, source_offset=0, source_length=len(held))
+        gather(plain, lambda offset, length: held[offset : offset + length], write)
+        return
+    offset = 0
+    for part in parts:
+        _reverse(part, tensor.swap)
+        write(memoryview(part), offset)
+        offset += len(part)
 
 
 class _Tile:

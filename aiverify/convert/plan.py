@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from aiverify.errors import AiverifyError
-from aiverify.formats.checkpoint import StorageRange
+from aiverify.formats.checkpoint import Inflated, StorageRange
 from aiverify.formats.safetensors import shown
 from aiverify.report import Dropped
 
@@ -54,13 +54,15 @@ class ConsumedStorage:
 class Transform(enum.StrEnum):
     """What happens to the bytes of a tensor on their way into the twin.
 
-    ``copy`` promises that the bytes in the twin are the source range, byte for byte.
+    ``copy`` promises that the bytes in the twin are the source range, byte for byte. ``inflate`` stands for everything
+    that is done with a compressed source range, gathering and swapping included.
     """
 
     COPY = "copy"
     GATHER = "gather"
     BYTESWAP = "byteswap"
     GATHER_BYTESWAP = "gather+byteswap"
+    INFLATE = "inflate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,8 @@ class PlannedTensor:
     ``dtype`` and ``shape`` are what its header says. ``source_offset`` and ``source_length`` are the bytes of the
     source file from its first to its last element, ``offset`` and ``length`` its bytes in the data part of the twin.
     ``size`` and ``stride`` count elements of ``itemsize`` bytes, as torch does; ``swap`` is the width in bytes that is
-    reversed.
+    reversed. With ``inflated`` the source range is a whole deflated entry, and the first element stands ``skip`` bytes
+    into what comes out of it.
     """
 
     name: str
@@ -86,6 +89,14 @@ class PlannedTensor:
     stride: tuple[int, ...]
     itemsize: int
     swap: int = 1
+    inflated: Inflated | None = None
+    skip: int = 0
+
+    @property
+    def span(self) -> int:
+        """Bytes from the first to the last element, as they lie in the storage."""
+        steps = sum((size - 1) * stride for size, stride in zip(self.size, self.stride, strict=True))
+        return (steps + 1) * self.itemsize if self.length else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

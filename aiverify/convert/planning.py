@@ -11,6 +11,7 @@ from aiverify.convert.index import MAX_INDEX, ShardIndex, examine_index, is_inde
 from aiverify.convert.plan import NotConvertibleError
 from aiverify.convert.receipt import pickle_facts
 from aiverify.convert.stage import PlannedCheckpoint
+from aiverify.digests.hashing import Identity
 from aiverify.finding import Finding
 from aiverify.formats.checkpoint import Checkpoint
 from aiverify.report import Conversion
@@ -21,14 +22,16 @@ from aiverify.rules import finding
 class Candidate:
     """A file of weights: its path in the artifact, where it lies, its size in bytes and SHA-256.
 
-    ``checkpoint`` is what the scan left of a checkpoint that could be read. ``tensors`` are the names in a file that is
-    no checkpoint, ``None`` where they are not known.
+    ``identity`` tells which file had the SHA-256, where that is known. ``checkpoint`` is what the scan left of a
+    checkpoint that could be read. ``tensors`` are the names in a file that is no checkpoint, ``None`` where they are
+    not known.
     """
 
     path: str
     location: Path
     size: int
     sha256: str
+    identity: Identity | None = None
     checkpoint: Checkpoint | None = None
     tensors: tuple[str, ...] | None = None
 
@@ -86,6 +89,7 @@ def _planned(candidate: Candidate, checkpoint: Checkpoint) -> PlannedCheckpoint:
         path=candidate.path,
         location=candidate.location,
         sha256=candidate.sha256,
+        identity=candidate.identity,
         plan=plan(graph.root, graph, checkpoint.storages, byteorder=checkpoint.byteorder, source_size=candidate.size),
         pickle=pickle_facts(graph, checkpoint.stream_sha256),
     )

@@ -2,8 +2,8 @@
 
 It names the source file by its digest, and for every tensor the byte range that it was taken from and the digest of
 its bytes in the twin. For a tensor with the transform ``copy``, hashing those two ranges is the whole proof. Nothing in
-it depends on time, place or machine: the same source and the same version of aiverify give the same receipt, byte for
-byte.
+it depends on time, place or machine: the same source, the same options and the same version of aiverify give the same
+receipt, byte for byte. What was not proved is listed under ``checks.missing``, and absent where it would stand.
 
 Source: in-toto Attestation Framework, Statement v1.
 """
@@ -31,7 +31,7 @@ class SourceFacts:
 
     name: str
     size: int
-    sha256: str
+    sha256: str | None
     repo: str | None = None
     revision: str | None = None
 
@@ -51,11 +51,20 @@ def pickle_facts(graph: Graph, sha256: str) -> PickleFacts:
     return PickleFacts(sha256=sha256, globals=tuple(sorted(names)), opcodes=graph.opcodes)
 
 
-def receipt(twin: str, source: SourceFacts, pickle: PickleFacts, plan: ConversionPlan, digests: TwinDigests) -> bytes:
-    """The receipt of the twin with the file name ``twin``, as JSON."""
+def receipt(
+    twin: str,
+    source: SourceFacts,
+    pickle: PickleFacts,
+    plan: ConversionPlan,
+    digests: TwinDigests,
+    *,
+    salvaged: bool = False,
+) -> bytes:
+    """The receipt of the twin with the file name ``twin``, as JSON. ``salvaged``: the source itself is blocked."""
+    stated = [storage for storage in plan.storages if storage.range.crc32 is not None]
     statement = {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": twin, "digest": {"sha256": digests.twin}}],
+        "subject": [{"name": twin, "digest": {"sha256": digests.twin} if digests.twin is not None else {}}],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "format": FORMAT,
@@ -68,18 +77,31 @@ def receipt(twin: str, source: SourceFacts, pickle: PickleFacts, plan: Conversio
                 "revision": source.revision,
             },
             "pickle": {"sha256": pickle.sha256, "globals": pickle.globals, "opcodes": pickle.opcodes},
+            "salvaged": salvaged,
             "twin": {"size": digests.size, "data_offset": len(plan.header)},
             "tensors": [_tensor(tensor, digests.tensors) for tensor in plan.tensors],
             "aliases": dict(plan.aliases),
             "dropped": [{"path": dropped.path, "type": dropped.type} for dropped in plan.dropped],
             "checks": {
-                "checksums_verified": sum(storage.range.crc32 is not None for storage in plan.storages),
+                "checksums_verified": len(stated) if digests.checksums else 0,
                 "storages_used": len(plan.storages),
                 "opened_with_safetensors": True,
+                "missing": _missing(digests, checksums=bool(stated)),
             },
         },
     }
     return json.dumps(statement, indent=2).encode() + b"\n"
+
+
+def _missing(digests: TwinDigests, *, checksums: bool) -> list[str]:
+    """What a conversion can prove and this one did not."""
+    gaps = {
+        "checksums of the archive": checksums and not digests.checksums,
+        "SHA-256 of the source": digests.source is None,
+        "SHA-256 of the twin": digests.twin is None,
+        "SHA-256 of each tensor": digests.twin is None,
+    }
+    return [name for name, missing in gaps.items() if missing]
 
 
 def _tensor(tensor: PlannedTensor, digests: Mapping[str, str]) -> dict[str, object]:
@@ -90,10 +112,13 @@ def _tensor(tensor: PlannedTensor, digests: Mapping[str, str]) -> dict[str, obje
         "transform": tensor.transform.value,
         "source": {"storage": tensor.storage, "offset": tensor.source_offset, "length": tensor.source_length},
         "offset": tensor.offset,
-        "sha256": digests[tensor.name],
     }
-    if tensor.transform in (Transform.GATHER, Transform.GATHER_BYTESWAP):
+    if tensor.name in digests:
+        facts["sha256"] = digests[tensor.name]
+    if tensor.transform in (Transform.GATHER, Transform.GATHER_BYTESWAP, Transform.INFLATE):
         facts["strides"] = {"size": tensor.size, "stride": tensor.stride, "itemsize": tensor.itemsize}
-    if tensor.transform in (Transform.BYTESWAP, Transform.GATHER_BYTESWAP):
+    if tensor.transform in (Transform.BYTESWAP, Transform.GATHER_BYTESWAP, Transform.INFLATE):
         facts["swap"] = tensor.swap
+    if tensor.inflated is not None:
+        facts["inflated"] = {"length": tensor.inflated.length, "crc32": tensor.inflated.crc32, "skip": tensor.skip}
     return facts

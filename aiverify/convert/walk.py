@@ -161,10 +161,7 @@ class _Walk:
         """The entries of a container that holds tensors, each with its path."""
         if len(path) > MAX_NAME:
             raise NotConvertibleError(path, f"a path of more than {MAX_NAME} characters")
-        if is_object(value):
-            entries = self._of_module(path, value)
-        else:
-            entries = self._of_container(path, value)
+        entries = (self._of_module if is_object(value) else self._of_container)(path, value)
         for entry in entries:
             self.count += 1
             if self.count > MAX_ENTRIES:
@@ -245,7 +242,7 @@ def type_of(value: Value) -> str:
     if is_tensor(value):
         return "tensor"
     if isinstance(value, Call):
-        name = value.callable.dotted if isinstance(value.callable, Global) else class_of(value)
+        name = class_of(value) or (value.callable.dotted if isinstance(value.callable, Global) else None)
         return _shown_name(name) if name else "object"
     if isinstance(value, Global):
         return f"reference to {_shown_name(value.dotted)}"

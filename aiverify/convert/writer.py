@@ -1,13 +1,14 @@
-"""Writes a twin as its plan says, and takes the digests that its receipt states.
+"""Writes a twin as its plan says, or compares one that stands already, and takes the digests that its receipt states.
 
 Rules it keeps:
 
 1. The source is opened once. Its SHA-256 and the checksums of the archive entries are taken from the very chunks that
-   are copied (strided tensors are read again); if one is not as stated, or the file is not the same before and after,
-   no twin appears.
-2. Digests of the twin are taken by reading back what was written.
+   are copied (strided tensors are read apart); if one is not as stated, or the file is not the same before and after,
+   no twin appears. Where the SHA-256 of this very file is known already, the file is told by its identity instead.
+2. Digests of the twin are taken by reading back what was written, while the rest is being written.
 3. The twin is opened by the safetensors library and compared with the plan before it gets its name.
 4. Memory does not grow with the file, and nothing is ever overwritten.
+5. Without digests the system copies the bytes by itself: then checksums and digests are absent, not assumed.
 """
 
 from __future__ import annotations
@@ -17,113 +18,175 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from aiverify.convert.check import check_twin
+from aiverify.convert.digesting import Follower, RangeDigests
+from aiverify.convert.folder import check_space
 from aiverify.convert.gather import Write, gather
+from aiverify.convert.kernel import Copier
 from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChangedError, StorageChecksumError, Transform
-from aiverify.convert.publishing import Draft, new_file
-from aiverify.convert.reading import Consumer, Ranges, range_digests, read_exactly, read_through, write_exactly
+from aiverify.convert.publishing import ExistsError, new_file
+from aiverify.convert.reading import Consumer, Ranges, read_exactly, read_through, write_exactly
+from aiverify.digests.hashing import Identity
 from aiverify.progress import Progress
 
-_SPARE = 1 << 20
+_COMPARED = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a source file: its SHA-256, and which file it was that had it (``None``: hash it again)."""
+
+    sha256: str
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwinDigests:
-    """SHA-256 in lower-case hex: of the source file, of the twin (``size`` bytes), of each stored tensor's bytes."""
+    """SHA-256 in lower-case hex: of the source file, of the twin (``size`` bytes), of each stored tensor's bytes.
 
-    source: str
-    twin: str
+    Those that were not taken are ``None``, or not in ``tensors``; ``checksums`` tells whether the CRC-32 of the archive
+    entries were verified.
+    """
+
+    source: str | None
     size: int
-    tensors: Mapping[str, str]
+    twin: str | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    checksums: bool = True
 
 
 def write_twin(
-    source: Path, plan: ConversionPlan, output: Path, progress: Progress, *, sha256: str | None = None
+    source: Path,
+    plan: ConversionPlan,
+    output: Path,
+    progress: Progress,
+    *,
+    known: Known | None = None,
+    digests: bool = True,
 ) -> TwinDigests:
     """Write the twin ``output`` of the file ``source``. The folder of ``output`` must exist.
 
-    ``sha256`` is what the source file is known to have. ``progress`` advances by the size of the source and that of the
-    twin. Raises ConversionError; then there is no file ``output``.
+    ``progress`` advances by the size of the source and that of the twin. Raises ConversionError; then there is no file
+    ``output``.
     """
-    _check_space(output.parent, plan.output_size)
+    check_space(output.parent, plan.output_size)
     with new_file(output) as draft:
-        with _opened(source, plan.source_size) as file:
-            found = _copy(file, plan, draft, progress)
-        if sha256 is not None and found != sha256:
-            raise SourceChangedError(f"{source.name} has the SHA-256 {found}, expected {sha256}")
-        with ThreadPoolExecutor(1) as disk:
-            synced = disk.submit(os.fsync, draft.file)
-            twin, tensors = _digests(plan, draft, progress)
-            synced.result()
-        check_twin(draft.path, plan)
-    return TwinDigests(source=found, twin=twin, size=plan.output_size, tensors=tensors)
+        with _opened(source, plan.source_size, known) as (file, sha256):
+            os.truncate(draft.file, plan.output_size)
+            write_exactly(draft.file, memoryview(plan.header), 0)
+            if digests:
+                put = partial(write_exactly, draft.file)
+                taken = _pass(file, plan, draft.file, put, progress, sha256)
+            else:
+                _copy(file, plan, draft.file, progress)
+                taken = TwinDigests(source=sha256, size=plan.output_size, checksums=False)
+        _check_source(source, taken, known)
+        check_twin(draft.path, plan, name=output.name)
+    return taken
+
+
+def compare_twin(
+    source: Path,
+    plan: ConversionPlan,
+    standing: Path,
+    progress: Progress,
+    *,
+    known: Known | None = None,
+    digests: bool = True,
+) -> TwinDigests:
+    """Do all that ``write_twin`` does, except that the bytes are compared with the file ``standing``, not written.
+
+    Raises ExistsError if they differ in one byte, and what ``write_twin`` raises.
+    """
+    with open_regular(standing, follow=False) as twin:
+        if twin is None or os.fstat(twin).st_size != plan.output_size:
+            raise ExistsError(standing)
+        put = _comparing(twin, standing)
+        put(memoryview(plan.header), 0)
+        with _opened(source, plan.source_size, known) as (file, sha256):
+            taken = _pass(file, plan, twin, put, progress, sha256)
+        _check_source(source, taken, known)
+    return taken if digests else TwinDigests(source=taken.source, size=taken.size, checksums=False)
 
 
 @contextmanager
-def _opened(source: Path, size: int) -> Iterator[int]:
-    """The source file, open for reading; on leaving it must be as it was."""
+def open_regular(path: Path, *, follow: bool) -> Iterator[int | None]:
+    """A descriptor to read the file ``path``, or ``None`` if it is no regular file. Raises OSError as a typed error."""
     try:
-        file = os.open(source.resolve(strict=True), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        real = path.resolve(strict=True) if follow else path
+        file = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        raise ConversionError(f"{source.name} could not be read: {error}") from error
+        if not follow and path.is_symlink():
+            yield None
+            return
+        raise ConversionError(f"{path.name} could not be read: {error}") from error
     try:
-        before = os.fstat(file)
-        if not stat.S_ISREG(before.st_mode):
-            raise ConversionError(f"{source.name} is not a regular file")
-        if before.st_size != size:
-            raise SourceChangedError(f"{source.name} has {before.st_size} bytes, expected {size}")
-        yield file
-        if _identity(before) != _identity(os.fstat(file)):
-            raise SourceChangedError(f"{source.name} was changed while it was read")
+        yield file if stat.S_ISREG(os.fstat(file).st_mode) else None
     finally:
         os.close(file)
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+@contextmanager
+def _opened(source: Path, size: int, known: Known | None) -> Iterator[tuple[int, str | None]]:
+    """The source file, open for reading, and its SHA-256 if this very file had it; on leaving it must be as it was."""
+    with open_regular(source, follow=True) as file:
+        if file is None:
+            raise ConversionError(f"{source.name} is not a regular file")
+        before = Identity.of(os.fstat(file))
+        if before.size != size:
+            raise SourceChangedError(f"{source.name} has {before.size} bytes, expected {size}")
+        identity = known.identity if known is not None else None
+        if identity is not None and identity != before:
+            raise SourceChangedError(f"{source.name} was changed since it was examined")
+        yield file, known.sha256 if known is not None and identity is not None else None
+        if before != Identity.of(os.fstat(file)):
+            raise SourceChangedError(f"{source.name} was changed while it was read")
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    try:
-        status = os.statvfs(folder)
-    except OSError as error:
-        raise ConversionError(f"the folder {folder} cannot be used: {error.strerror}") from error
-    free = status.f_bavail * status.f_frsize
-    if free < needed + _SPARE:
-        raise ConversionError(
-            f"{needed + _SPARE} bytes are needed in {folder}, but only {free} are free",
-            hint="Free some space, or choose another folder.",
-        )
+def _check_source(source: Path, taken: TwinDigests, known: Known | None) -> None:
+    if known is not None and taken.source not in (None, known.sha256):
+        raise SourceChangedError(f"{source.name} has the SHA-256 {taken.source}, expected {known.sha256}")
 
 
-def _copy(file: int, plan: ConversionPlan, draft: Draft, progress: Progress) -> str:
-    """Write header and tensors in one pass over the source, and return the source's SHA-256."""
-    os.truncate(draft.file, plan.output_size)
-    write_exactly(draft.file, memoryview(plan.header), 0)
-    digest = hashlib.sha256()
+def _pass(
+    file: int,
+    plan: ConversionPlan,
+    twin: int,
+    put: Write,
+    progress: Progress,
+    sha256: str | None,
+) -> TwinDigests:
+    """Bring the tensors to their places in one pass over the source, with all digests and checksums."""
+    source, whole = hashlib.sha256(), hashlib.sha256()
+    start = len(plan.header)
+    parts = RangeDigests([(start + tensor.offset, tensor.length) for tensor in plan.tensors])
     checksums = [0] * len(plan.storages)
-    read_through(
-        file,
-        plan.source_size,
-        [
-            lambda _, chunk: digest.update(chunk),
-            _checksummer(plan, checksums),
-            _copier(plan, draft),
-        ],
-        progress,
+    _gather_all(file, plan, put)
+    with ExitStack() as stack:
+        followers = [
+            stack.enter_context(Follower(twin, lambda _, chunk: whole.update(chunk), progress.advance)),
+            stack.enter_context(Follower(twin, parts.take, lambda _: None)),
+        ]
+        consumers: list[Consumer] = [_placer(plan, put, followers)]
+        if any(storage.range.crc32 is not None for storage in plan.storages):
+            consumers.append(_checksummer(plan, checksums))
+        if sha256 is None:
+            consumers.append(lambda _, chunk: source.update(chunk))
+        read_through(file, plan.source_size, consumers, progress)
+        _compare_checksums(plan, checksums)
+        for follower in followers:
+            follower.finish(plan.output_size)
+    return TwinDigests(
+        source=sha256 or source.hexdigest(),
+        twin=whole.hexdigest(),
+        size=plan.output_size,
+        tensors={tensor.name: digest for tensor, digest in zip(plan.tensors, parts.digests, strict=True)},
     )
-    for storage, found in zip(plan.storages, checksums, strict=True):
-        stated = storage.range.crc32
-        if stated is not None and stated != found:
-            raise StorageChecksumError(storage.key, stated, found)
-    _gather_all(file, plan, draft)
-    return digest.hexdigest()
 
 
 def _checksummer(plan: ConversionPlan, checksums: list[int]) -> Consumer:
@@ -137,29 +200,67 @@ def _checksummer(plan: ConversionPlan, checksums: list[int]) -> Consumer:
     return consume
 
 
-def _copier(plan: ConversionPlan, draft: Draft) -> Consumer:
-    copied = [tensor for tensor in plan.tensors if tensor.transform is Transform.COPY]
-    ranges = Ranges([(tensor.source_offset, tensor.length) for tensor in copied])
+def _compare_checksums(plan: ConversionPlan, checksums: list[int]) -> None:
+    for storage, found in zip(plan.storages, checksums, strict=True):
+        stated = storage.range.crc32
+        if stated is not None and stated != found:
+            raise StorageChecksumError(storage.key, stated, found)
+
+
+def _placer(plan: ConversionPlan, put: Write, followers: list[Follower]) -> Consumer:
+    """Puts every copied byte into its place, and tells the followers how far the twin is complete."""
+    copied = [index for index, tensor in enumerate(plan.tensors) if tensor.transform is Transform.COPY]
+    ranges = Ranges([(plan.tensors[index].source_offset, plan.tensors[index].length) for index in copied])
+    missing = [0 if tensor.transform is not Transform.COPY else tensor.length for tensor in plan.tensors]
+    start = len(plan.header)
+    complete = 0
 
     def consume(offset: int, chunk: memoryview) -> None:
-        for index, done, part in ranges.parts(offset, chunk):
-            write_exactly(draft.file, part, len(plan.header) + copied[index].offset + done)
+        nonlocal complete
+        for number, done, part in ranges.parts(offset, chunk):
+            index = copied[number]
+            put(part, start + plan.tensors[index].offset + done)
+            missing[index] -= len(part)
+        while complete < len(missing) and not missing[complete]:
+            complete += 1
+        if complete < len(missing):
+            tensor = plan.tensors[complete]
+            end = start + tensor.offset + tensor.length - missing[complete]
+            for follower in followers:
+                follower.reach(end)
 
     return consume
 
 
-def _gather_all(file: int, plan: ConversionPlan, draft: Draft) -> None:
+def _gather_all(file: int, plan: ConversionPlan, put: Write) -> None:
     for tensor in plan.tensors:
         if tensor.transform is not Transform.COPY:
-            gather(tensor, partial(read_exactly, file), _place(draft, len(plan.header) + tensor.offset))
+            gather(tensor, partial(read_exactly, file), _shifted(put, len(plan.header) + tensor.offset))
 
 
-def _place(draft: Draft, start: int) -> Write:
-    return lambda data, offset: write_exactly(draft.file, data, start + offset)
+def _shifted(put: Write, start: int) -> Write:
+    return lambda data, offset: put(data, start + offset)
 
 
-def _digests(plan: ConversionPlan, draft: Draft, progress: Progress) -> tuple[str, dict[str, str]]:
-    """The SHA-256 of the twin and of each of its tensors, from what stands in the file."""
-    ranges = [(len(plan.header) + tensor.offset, tensor.length) for tensor in plan.tensors]
-    whole, parts = range_digests(draft.file, plan.output_size, ranges, progress)
-    return whole, {tensor.name: digest for tensor, digest in zip(plan.tensors, parts, strict=True)}
+def _comparing(twin: int, path: Path) -> Write:
+    def put(data: memoryview, offset: int) -> None:
+        for begin in range(0, len(data), _COMPARED):
+            part = data[begin : begin + _COMPARED]
+            if os.pread(twin, len(part), offset + begin) != bytes(part):  # views compare item by item
+                raise ExistsError(path)
+
+    return put
+
+
+def _copy(file: int, plan: ConversionPlan, twin: int, progress: Progress) -> None:
+    """Bring the tensors to their places without looking at them."""
+    start = len(plan.header)
+    _gather_all(file, plan, partial(write_exactly, twin))
+    copier = Copier(file, twin)
+    done = 0
+    for tensor in plan.tensors:
+        if tensor.transform is Transform.COPY:
+            for count in copier.copy(tensor.source_offset, tensor.length, start + tensor.offset):
+                progress.advance(count)
+                done += count
+    progress.advance(plan.source_size + plan.output_size - done)

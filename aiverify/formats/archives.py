@@ -58,6 +58,11 @@ class Entry:
         """Whether the data lies in the file as it is."""
         return self.method == _STORED
 
+    @property
+    def deflated(self) -> bool:
+        """Whether the data is a deflate stream."""
+        return self.method == _DEFLATED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oddity:

@@ -11,16 +11,19 @@ from typing import BinaryIO
 
 from aiverify.finding import Severity, Unexamined
 from aiverify.formats import safetensors
+from aiverify.formats.arrays import NamedArray, as_checkpoint
+from aiverify.formats.checkpoint import StorageRange
 from aiverify.formats.config import examine_json, examine_template, examine_yaml
 from aiverify.formats.disguise import runs_as_pickle
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.names import keeps_promise
-from aiverify.formats.numpy import examine_npy
+from aiverify.formats.numpy import examine_npy, read_array_header
 from aiverify.formats.pickle import examine_pickle
 from aiverify.formats.sentencepiece import examine_sentencepiece
 from aiverify.formats.sniff import HEAD, sniff
 from aiverify.formats.torch import examine_zip
 from aiverify.formats.torch_legacy import examine_legacy
+from aiverify.formats.torch_tar import examine_tar
 from aiverify.rules import finding
 
 _NOT_EXAMINED = {
@@ -30,7 +33,6 @@ _NOT_EXAMINED = {
     Format.TENSORFLOW: "TensorFlow",
     Format.TFLITE: "TFLite",
     Format.MSGPACK: "msgpack (Flax)",
-    Format.TAR: "tar archives",
     Format.COMPRESSED: "compressed files",
     Format.SEVEN_ZIP: "7z archives",
 }
@@ -90,7 +92,7 @@ def _dispatch(file: BinaryIO, size: int, path: str, kind: Format, options: ScanO
         return safetensors.examine(file, size, path)
     if kind is Format.ZIP:
         return examine_zip(file, size, path, options)
-    if kind in (Format.PICKLE, Format.TORCH_LEGACY, Format.NPY):
+    if kind in (Format.PICKLE, Format.TORCH_LEGACY, Format.NPY, Format.TAR):
         return _mapped(file, path, kind, options)
     if kind in (Format.JSON, Format.YAML, Format.TEMPLATE, Format.SENTENCEPIECE):
         file.seek(0)
@@ -116,9 +118,15 @@ def _mapped(file: BinaryIO, path: str, kind: Format, options: ScanOptions) -> Ex
     """Formats that are read in place, through a memory map: their memory does not grow with the file."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if kind is Format.NPY:
-            return examine_npy(data, path, options)
+            examination = examine_npy(data, path, options)
+            if not examination.unexamined:
+                array = NamedArray("array", read_array_header(data), StorageRange(0, len(data)))
+                examination.checkpoint = as_checkpoint([array])
+            return examination
         if kind is Format.TORCH_LEGACY:
             return examine_legacy(data, path, options)
+        if kind is Format.TAR:
+            return examine_tar(data, path, options)
         return examine_pickle(data, path, options)
 
 

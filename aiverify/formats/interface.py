@@ -53,7 +53,8 @@ class Format(enum.StrEnum):
 class Examination:
     """What one file turned out to be, what was found in it, and what could not be looked at.
 
-    ``checkpoint`` is there for a PyTorch checkpoint that was read whole, ``tensors`` (names) for safetensors.
+    ``checkpoint`` is there for a checkpoint, or arrays of numpy, that were read whole; ``tensors`` (names) for
+    safetensors.
     """
 
     format: Format

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from dataclasses import dataclass
 from typing import TypeAlias, Union
 
 from aiverify.finding import Unexamined
@@ -28,11 +29,34 @@ _SIMPLE = re.compile(r"[<>|=]?([?bBhHiIlLqQefdgFDGSUVMmuca])(\d{0,9})(\[[\w, ]{1
 Literal: TypeAlias = Union[str, int, bool, "list[Literal]", "dict[str, Literal]", None]
 
 
+@dataclass(frozen=True, slots=True)
+class ArrayHeader:
+    """The header of an array file: type, shape and order of the elements; ``raw`` is everything before the data."""
+
+    descr: Literal
+    shape: tuple[int, ...]
+    fortran_order: bool
+    raw: bytes
+
+
+def read_array_header(data: Buffer) -> ArrayHeader:
+    """The header of the array file in ``data``. Raises FormatError."""
+    header, start = _header(data)
+    shape, order = header["shape"], header["fortran_order"]
+    if not isinstance(shape, list) or len(shape) > 64:
+        raise FormatError("the shape is not a tuple")
+    sizes = [size for size in shape if isinstance(size, int) and not isinstance(size, bool) and size >= 0]
+    if len(sizes) != len(shape) or not isinstance(order, bool):
+        raise FormatError("the shape or the order is not of its type")
+    return ArrayHeader(header["descr"], tuple(sizes), order, bytes(data[:start]))
+
+
 def examine_npy(data: Buffer, path: str, options: ScanOptions, *, member: str | None = None) -> Examination:
     """Examine one array file in ``data``."""
     examination = Examination(format=Format.NPY)
     try:
-        descr, shape, start = _header(data)
+        header = read_array_header(data)
+        descr, shape, start = header.descr, header.shape, len(header.raw)
         if _has_objects(descr):
             for _ in examine_streams(data, start, examination, path, options, member=member):
                 pass
@@ -46,8 +70,8 @@ def examine_npy(data: Buffer, path: str, options: ScanOptions, *, member: str | 
     return examination
 
 
-def _header(data: Buffer) -> tuple[Literal, list[int], int]:
-    """Element description, shape, and where the data begins."""
+def _header(data: Buffer) -> tuple[dict[str, Literal], int]:
+    """The dict in the header, and where the data begins."""
     if bytes(data[: len(MAGIC)]) != MAGIC:
         raise FormatError("not an array file")
     version = bytes(data[6:8])
@@ -63,13 +87,7 @@ def _header(data: Buffer) -> tuple[Literal, list[int], int]:
     header = _parse(bytes(data[begin : begin + length]))
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
         raise FormatError("the header does not have the three keys descr, fortran_order and shape")
-    shape = header["shape"]
-    if not isinstance(shape, list) or len(shape) > 64:
-        raise FormatError("the shape is not a tuple")
-    sizes = [size for size in shape if isinstance(size, int) and not isinstance(size, bool) and size >= 0]
-    if len(sizes) != len(shape) or not isinstance(header["fortran_order"], bool):
-        raise FormatError("the shape or the order is not of its type")
-    return header["descr"], sizes, begin + length
+    return header, begin + length
 
 
 def _has_objects(descr: Literal) -> bool:

@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 from aiverify.finding import Unexamined
 from aiverify.formats.archives import ArchiveError, ChecksumError, Entry, Listing, read_member, read_zip
-from aiverify.formats.checkpoint import Checkpoint, StorageRange
+from aiverify.formats.arrays import NamedArray, as_checkpoint
+from aiverify.formats.checkpoint import Checkpoint, Inflated, StorageRange
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
-from aiverify.formats.numpy import examine_npy
+from aiverify.formats.numpy import examine_npy, read_array_header
 from aiverify.formats.pickle import examine_streams
 from aiverify.rules import finding
 
@@ -61,8 +62,10 @@ class _Archive:
             self._checkpoint(names)
         elif self.entries and all(entry.name.endswith(".npy") for entry in self.entries):
             self.examination.format = Format.NPZ
-            for entry in self.entries:
-                self._array(entry)
+            arrays = [self._array(entry) for entry in self.entries]
+            known = [array for array in arrays if array is not None]
+            if len(known) == len(arrays):
+                self.examination.checkpoint = as_checkpoint(known)
         else:
             for entry in self.entries:
                 self._other(entry)
@@ -116,13 +119,7 @@ class _Archive:
 
     def _storages(self) -> dict[str, StorageRange | str]:
         start = f"{self.prefix}/data/"
-        return {
-            entry.name.removeprefix(start): StorageRange(entry.start, entry.size, entry.crc32)
-            if entry.stored
-            else "the entry is compressed"
-            for entry in self.entries
-            if self._is_storage(entry)
-        }
+        return {entry.name.removeprefix(start): _range(entry) for entry in self.entries if self._is_storage(entry)}
 
     def _extra(self, entry: Entry) -> None:
         """An entry that a plain checkpoint does not have: code of TorchScript, or something hidden."""
@@ -143,12 +140,18 @@ class _Archive:
 
     # Other archives
 
-    def _array(self, entry: Entry) -> None:
+    def _array(self, entry: Entry) -> NamedArray | None:
+        """Examine one array; ``None`` if it could not be read as one."""
         data = self._content(entry)
-        if data is not None:
-            inner = examine_npy(data, self.path, self.options, member=entry.name)
-            self.examination.findings += inner.findings
-            self.examination.unexamined += inner.unexamined
+        if data is None:
+            return None
+        inner = examine_npy(data, self.path, self.options, member=entry.name)
+        self.examination.findings += inner.findings
+        self.examination.unexamined += inner.unexamined
+        held = _range(entry)
+        if inner.unexamined or isinstance(held, str):
+            return None
+        return NamedArray(entry.name.removesuffix(".npy"), read_array_header(data), held)
 
     def _other(self, entry: Entry) -> None:
         if self._looks_like_pickle(entry):
@@ -186,6 +189,15 @@ class _Archive:
     def _unexamined(self, entry: Entry | None, reason: str) -> None:
         member = entry.name if entry else None
         self.examination.unexamined.append(Unexamined(file=self.path, member=member, reason=reason))
+
+
+def _range(entry: Entry) -> StorageRange | str:
+    """Where the bytes of a storage lie, or why they cannot be used."""
+    if entry.stored:
+        return StorageRange(entry.start, entry.size, entry.crc32)
+    if entry.deflated:
+        return StorageRange(entry.start, entry.compressed, inflated=Inflated(entry.size, entry.crc32))
+    return f"the entry is compressed by method {entry.method}"
 
 
 def _is_pickle_name(entry: Entry) -> bool:

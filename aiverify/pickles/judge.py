@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
-from aiverify.finding import Finding
+from aiverify.finding import Finding, Severity
 from aiverify.pickles.arguments import Checker
 from aiverify.pickles.decompile import Calls, render, shorten, shown
 from aiverify.pickles.graph import Call, Global, Graph, Value
@@ -157,7 +157,10 @@ class _Judgement:
         if graph.failure is not None:
             yield self._finding("AIV307", f"cannot be read on: {graph.failure}", graph.failure_offset)
         for anomaly in {anomaly.kind: anomaly for anomaly in reversed(graph.anomalies)}.values():
-            yield self._finding("AIV311", anomaly.text, anomaly.offset)
+            grave = Severity.CRITICAL if anomaly.kind == "torn" else None
+            yield finding(
+                "AIV311", anomaly.text, file=self.file, severity=grave, member=self.member, offset=anomaly.offset
+            )
 
 
 def _entry(found: Global) -> Entry | None:

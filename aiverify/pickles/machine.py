@@ -51,6 +51,7 @@ _NEWLINE = re.compile(rb"\n")
 _OLD_OCTAL = re.compile(rb"\s*[+-]?0[0-7]+\Z")
 _FLOAT64 = struct.Struct(">d")
 _LONGEST_DECIMAL = 4300  # CPython's default limit (sys.set_int_max_str_digits); a host may lift it
+_TORN = "an argument crosses the end of a frame, and readers go on at different places"
 _SPARSE_MEMO = 1 << 20  # a C unpickler allocates a table as long as the highest memo index
 
 
@@ -84,7 +85,7 @@ def interpret(data: Buffer, start: int = 0, *, budget: Budget = DEFAULT_BUDGET) 
 class _Machine:
     """One run over one stream. The memo and the stacks live and die with it, as in CPython."""
 
-    __slots__ = ("budget", "data", "graph", "memo", "metastack", "offset", "pos", "size", "stack")
+    __slots__ = ("budget", "data", "frame_end", "graph", "memo", "metastack", "offset", "pos", "size", "stack", "torn")
 
     def __init__(self, data: Buffer, start: int, budget: Budget) -> None:
         self.data = data
@@ -92,6 +93,8 @@ class _Machine:
         self.pos = start
         self.offset = start
         self.budget = budget
+        self.frame_end = start
+        self.torn: int | None = None
         self.stack: list[Value] = []
         self.metastack: list[list[Value]] = []
         self.memo: dict[int, Value] = {}
@@ -123,6 +126,8 @@ class _Machine:
         except _BrokenStreamError as error:
             graph.budget_hit = isinstance(error, _OutOfBudgetError)
             self._fail(str(error))
+        if self.torn is not None and graph.failure is None:
+            graph.root, graph.failure, graph.failure_offset = None, _TORN, self.torn
         graph.opcodes = count
         graph.end = self.pos
         return graph
@@ -142,7 +147,18 @@ class _Machine:
         if length > self.size - begin:
             raise _BrokenStreamError(f"an argument of {length} bytes reaches past the end")
         self.pos = begin + length
+        if begin < self.frame_end < self.pos:
+            self._tear()
         return begin
+
+    def _tear(self) -> None:
+        """Something crosses the end of a frame: the C unpickler forgets the part that lies inside of the frame.
+
+        From here on it is at another place than a reader that has the whole stream in memory, so nobody can tell what
+        it reads. Source: _Unpickler_ReadImpl and _Unpickler_Readline in Modules/_pickle.c, on files without peek().
+        """
+        self._odd("torn", _TORN)
+        self.torn = self.offset if self.torn is None else self.torn
 
     def _number(self, width: int, *, signed: bool = False) -> int:
         begin = self._take(width)
@@ -155,13 +171,16 @@ class _Machine:
                 raise _OutOfBudgetError(f"a line of more than {self.budget.line} bytes")
             return self._last_line()
         line = bytes(self.data[self.pos : match.start()])
+        if self.pos < self.frame_end < match.end():
+            self._tear()
         self.pos = match.end()
         return line
 
     def _last_line(self) -> bytes:
-        """The last line when it has no end: Python's own unpickler takes its last byte for the line feed."""
-        if self.pos == self.size:
-            raise _BrokenStreamError("a line is missing")
+        """The last line when it has no end: Python's own unpickler takes its last byte for the line feed.
+
+        At the very end of the stream it reads an empty line, and goes on.
+        """
         self._odd("line", "a line without end")
         line = bytes(self.data[self.pos : self.size - 1])
         self.pos = self.size
@@ -553,8 +572,12 @@ class _Machine:
 
     def frame(self) -> None:
         length = self._number(8)
-        if length > self.size - self.pos:
+        end = self.pos + length
+        if end > self.size:
             self._odd("frame", "a frame that reaches past the end")
+        if self.pos < self.frame_end < end:
+            self._tear()
+        self.frame_end = max(self.frame_end, end)
 
 
 def _extended(old: Sequence[_T], new: list[_T]) -> list[_T]:

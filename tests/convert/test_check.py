@@ -11,8 +11,8 @@ from safetensors import TensorSpec, serialize_file
 
 from aiverify.convert.check import check_twin
 from aiverify.convert.checkpoint import plan
-from aiverify.formats.dtypes import DTYPES, STORAGES
 from aiverify.convert.plan import ConversionError, ConversionPlan
+from aiverify.formats.dtypes import DTYPES, STORAGES
 from aiverify.formats.safetensors import DTYPE_BITS
 
 

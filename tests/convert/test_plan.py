@@ -57,8 +57,8 @@ def test_a_flat_dict_gives_one_tensor_per_name_in_a_valid_header(build):
 
 def test_nested_dicts_and_lists_are_joined_by_dots(build):
     tensors = [build.tensor(build.storage(str(index))) for index in range(3)]
-    root = build.dict({"net": build.dict({"layers": [tensors[0], (tensors[1],)], "out": tensors[2]})})
-    assert {tensor.name for tensor in planned(build, root).tensors} == {"net.layers.0", "net.layers.1.0", "net.out"}
+    root = build.dict({"nn": build.dict({"layers": [tensors[0], (tensors[1],)], "out": tensors[2]})})
+    assert {tensor.name for tensor in planned(build, root).tensors} == {"nn.layers.0", "nn.layers.1.0", "nn.out"}
 
 
 def test_an_ordered_dict_made_by_python_2_is_read(build):
@@ -233,7 +233,7 @@ def optimizer(build: GraphBuilder, key: str):
     return build.dict({"state": state, "param_groups": [build.dict({"lr": 0.1})]})
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("wrapper", sorted(walk.WRAPPERS | walk.SOLE_WRAPPERS))
 def test_the_model_is_taken_out_of_its_wrapper_and_its_siblings_are_listed(build, wrapper):
     root = build.dict(
         {
@@ -257,9 +257,9 @@ def test_the_model_is_taken_out_of_its_wrapper_and_its_siblings_are_listed(build
 
 
 def test_the_state_of_an_optimizer_is_known_by_its_shape_without_a_wrapper(build):
-    root = build.dict({"net": build.dict({"w": build.tensor()}), "opt": optimizer(build, "9")})
+    root = build.dict({"nn": build.dict({"w": build.tensor()}), "opt": optimizer(build, "9")})
     result = planned(build, root)
-    assert ([tensor.name for tensor in result.tensors], dropped(result)) == (["net.w"], {"opt": "dict with tensors"})
+    assert ([tensor.name for tensor in result.tensors], dropped(result)) == (["nn.w"], {"opt": "dict with tensors"})
 
 
 def test_a_wrapper_without_tensors_is_not_a_wrapper(build):
@@ -268,11 +268,40 @@ def test_a_wrapper_without_tensors_is_not_a_wrapper(build):
     assert ([tensor.name for tensor in result.tensors], dropped(result)) == (["w"], {"model": "dict"})
 
 
-def test_two_wrappers_are_both_converted_under_their_names(build):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("model", "state_dict"), ("model", "ema"), ("params", "params_ema"), ("state_dict", "state_dict_ema")],
+)
+def test_two_wrappers_are_both_converted_under_their_names(build, first, second):
     root = build.dict(
-        {"model": build.dict({"w": build.tensor()}), "state_dict": build.dict({"w": build.tensor(build.storage("1"))})}
+        {
+            first: build.dict({"w": build.tensor()}),
+            second: build.dict({"w": build.tensor(build.storage("1"))}),
+            "scaler": build.dict({"scale": build.tensor(build.storage("2"))}),
+        }
     )
-    assert {tensor.name for tensor in planned(build, root).tensors} == {"model.w", "state_dict.w"}
+    result = planned(build, root)
+    assert {tensor.name for tensor in result.tensors} == {f"{first}.w", f"{second}.w"}
+    assert dropped(result) == {"scaler": "dict with tensors"}
+
+
+@pytest.mark.parametrize("wrapper", sorted(walk.SOLE_WRAPPERS))
+def test_a_part_with_something_beside_it_keeps_its_name(build, wrapper):
+    root = build.dict(
+        {
+            wrapper: build.dict({"w": build.tensor()}),
+            "discriminator": build.dict({"w": build.tensor(build.storage("1"))}),
+            "mean": build.tensor(build.storage("2")),
+        }
+    )
+    assert {tensor.name for tensor in planned(build, root).tensors} == {f"{wrapper}.w", "discriminator.w", "mean"}
+
+
+def test_an_average_beside_an_empty_model_is_the_model(build):
+    root = build.dict({"model": None, "ema": build.dict({"w": build.tensor()}), "updates": 3})
+    result = planned(build, root)
+    assert [tensor.name for tensor in result.tensors] == ["w"]
+    assert dropped(result) == {"model": "NoneType", "updates": "int"}
 
 
 SIBLINGS = {
@@ -297,8 +326,8 @@ def with_state(build: GraphBuilder, state):
 
 @pytest.mark.parametrize("case", SIBLINGS)
 def test_tensors_beside_the_model_are_never_lost_in_silence(build, case):
-    root = build.dict({"state_dict": build.dict({"w": build.tensor()}), "ema": SIBLINGS[case](build)})
-    assert "'ema': tensors beside the model in 'state_dict' would be lost" in refused(build, root)
+    root = build.dict({"state_dict": build.dict({"w": build.tensor()}), "other": SIBLINGS[case](build)})
+    assert "'other': tensors beside the model in 'state_dict' would be lost" in refused(build, root)
 
 
 def test_a_weight_that_is_named_like_training_state_is_still_a_weight(build):
@@ -319,10 +348,9 @@ def test_a_bare_tensor_is_refused(build):
     assert "not a dict" in refused(build, build.tensor())
 
 
-def test_a_pickled_module_is_refused_with_a_way_out(build):
-    module = build.call("torch.nn.modules.linear.Linear", kind=CallKind.NEWOBJ)
-    module.states = [build.dict({"_parameters": build.ordered({"weight": build.tensor()})})]
-    with pytest.raises(NotConvertibleError, match=r"a torch\.nn\.modules\.linear\.Linear, not a dict") as caught:
+def test_an_object_that_is_called_into_being_is_refused_with_a_way_out(build):
+    module = build.call("torch.fx.graph_module.reduce_graph_module", build.dict({"w": build.tensor()}))
+    with pytest.raises(NotConvertibleError, match=r"a torch\.fx\..*reduce_graph_module, not a dict") as caught:
         planned(build, module)
     assert "state_dict()" in caught.value.diagnostics()
 
@@ -347,9 +375,18 @@ def test_a_key_with_two_descriptions_is_refused_even_if_only_one_is_used(build):
     assert "storage '0' is described in two ways" in refused(build, root)
 
 
-def test_a_persistent_id_that_is_no_storage_is_refused(build):
+IDS = {
+    "a computed class": lambda build: ("module", build.call("some.factory"), "file", "source"),
+    "a source that is a list": lambda build: ("module", build.name("x.Y"), "file", []),
+    "three parts": lambda build: ("module", build.name("x.Y"), "file"),
+    "another word": lambda build: ("function", build.name("x.Y"), "file", "source"),
+}
+
+
+@pytest.mark.parametrize("case", IDS)
+def test_a_persistent_id_that_is_neither_storage_nor_class_is_refused(build, case):
     root = build.dict({"w": build.tensor()})
-    build.persistent(("module", build.name("x.Y"), "file", "source"))
+    build.persistent(IDS[case](build))
     assert "does not name a storage" in refused(build, root)
 
 

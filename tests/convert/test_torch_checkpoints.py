@@ -208,14 +208,23 @@ def test_a_lightning_checkpoint_gives_its_model(tmp_path):
 
 def test_a_training_checkpoint_with_an_unknown_wrapper_gives_its_model_under_that_name(tmp_path):
     module, optimizer, _ = trained()
-    path = saved(tmp_path, {"net": module.state_dict(), "opt": optimizer.state_dict(), "epoch": 1})
-    assert converted(path)[1].keys() == {"net.weight", "net.bias"}
+    path = saved(tmp_path, {"regressor": module.state_dict(), "opt": optimizer.state_dict(), "epoch": 1})
+    assert converted(path)[1].keys() == {"regressor.weight", "regressor.bias"}
 
 
-def test_a_checkpoint_with_averaged_weights_beside_the_model_is_refused(tmp_path):
+def test_averaged_weights_stand_beside_the_model_under_their_own_names(tmp_path):
+    module, optimizer, _ = trained()
+    averaged = copy.deepcopy(module.state_dict())
+    averaged["weight"] += 1
+    content = {"model": module.state_dict(), "ema": averaged}
+    path = saved(tmp_path, {**content, "optimizer": optimizer.state_dict()})
+    assert_same(converted(path)[1], flat(content))
+
+
+def test_averaged_weights_of_an_unknown_name_beside_the_model_are_refused(tmp_path):
     module, *_ = trained()
-    path = saved(tmp_path, {"model": module.state_dict(), "ema": copy.deepcopy(module.state_dict())})
-    with pytest.raises(NotConvertibleError, match="'ema': tensors beside the model"):
+    path = saved(tmp_path, {"model": module.state_dict(), "swa": copy.deepcopy(module.state_dict())})
+    with pytest.raises(NotConvertibleError, match="'swa': tensors beside the model"):
         planned(path)
 
 
@@ -233,7 +242,6 @@ REFUSED = {
         lambda: {"w": torch.ones(2, device="meta")},
         "_rebuild_meta_tensor_no_storage that holds tensors",
     ),
-    "a whole module": (lambda: torch.nn.Linear(2, 2), "a torch.nn.modules.linear.Linear, not a dict"),
     "a bare tensor": (lambda: torch.ones(2), "not a dict"),
     "an expanded giant": (lambda: {"w": torch.ones(1).expand(3000, 3000)}, "bytes of data"),
     "a numpy array": (lambda: {"w": torch.ones(2), "a": torch.ones(2).numpy()}, "that holds tensors"),
@@ -288,10 +296,14 @@ def test_the_byte_order_that_a_legacy_file_claims_changes_nothing_as_in_torch(tm
     assert_same(converted(path)[1], torch.load(path))
 
 
-def test_compressed_storages_are_refused_with_the_reason(tmp_path):
-    path = rewritten(saved(tmp_path, {"w": torch.zeros(999)}), lambda _, data: data, zipfile.ZIP_DEFLATED)
-    with pytest.raises(NotConvertibleError, match="'w': storage '0' cannot be used: the entry is compressed"):
-        planned(path)
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_compressed_storages_are_inflated(tmp_path, order):
+    content = {**VARIED, "long": filled(torch.float32, (700, 1000)), "constant": torch.zeros(1 << 20)}
+    path = saved(tmp_path, content)
+    rewritten(path, lambda name, data: order.encode() if name.endswith("/byteorder") else data, zipfile.ZIP_DEFLATED)
+    made, twin = converted(path)
+    assert_same(twin, flat(torch.load(path)))
+    assert {tensor.transform for tensor in made.tensors if tensor.length} == {"inflate"}
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-4], lambda data: data + bytes(4), lambda data: b""])

@@ -16,7 +16,7 @@ from aiverify.convert.checkpoint import plan
 from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChangedError, StorageChecksumError
 from aiverify.convert.publishing import new_file
 from aiverify.convert.reading import Ranges, read_exactly, read_through
-from aiverify.convert.writer import write_twin
+from aiverify.convert.writer import Known, write_twin
 from aiverify.formats.checkpoint import StorageRange
 from aiverify.progress import Silent
 
@@ -155,6 +155,7 @@ def no_links(self, target):
 
 
 def test_a_file_system_without_links_gets_its_twins_too(source, folder, monkeypatch):
+    monkeypatch.setattr(publishing, "_nameless", lambda folder: None)
     monkeypatch.setattr(Path, "hardlink_to", no_links)
     write_twin(source, plan_for(source), folder / "m", Silent())
     assert [path.name for path in folder.iterdir()] == ["m"]
@@ -162,6 +163,7 @@ def test_a_file_system_without_links_gets_its_twins_too(source, folder, monkeypa
 
 
 def test_without_links_a_file_that_appears_meanwhile_is_not_overwritten(folder, monkeypatch):
+    monkeypatch.setattr(publishing, "_nameless", lambda folder: None)
     monkeypatch.setattr(Path, "hardlink_to", no_links)
     with pytest.raises(ConversionError, match="exists already"), new_file(folder / "m"):
         (folder / "m").write_text("mine")
@@ -169,6 +171,7 @@ def test_without_links_a_file_that_appears_meanwhile_is_not_overwritten(folder, 
 
 
 def test_without_links_a_failing_rename_leaves_nothing(folder, monkeypatch):
+    monkeypatch.setattr(publishing, "_nameless", lambda folder: None)
     monkeypatch.setattr(Path, "hardlink_to", no_links)
     monkeypatch.setattr(Path, "replace", no_links)
     with pytest.raises(ConversionError, match="no links here"), new_file(folder / "m"):
@@ -178,8 +181,9 @@ def test_without_links_a_failing_rename_leaves_nothing(folder, monkeypatch):
 
 def test_another_sha256_than_expected_is_refused(source, folder):
     made = plan_for(source)
-    assert "expected 00" in fails(source, made, folder / "m", SourceChangedError, sha256="00" * 32)
-    write_twin(source, made, folder / "m", Silent(), sha256=hashlib.sha256(source.read_bytes()).hexdigest())
+    assert "expected 00" in fails(source, made, folder / "m", SourceChangedError, known=Known(sha256="00" * 32))
+    known = Known(sha256=hashlib.sha256(source.read_bytes()).hexdigest())
+    write_twin(source, made, folder / "m", Silent(), known=known)
 
 
 def test_a_flipped_byte_in_a_storage_is_refused_by_its_checksum(source, folder):
@@ -304,11 +308,11 @@ def test_a_folder_without_rights_is_an_error(source, folder, monkeypatch):
 def test_a_twin_that_the_library_sees_otherwise_never_gets_its_name(source, folder, monkeypatch):
     made = plan_for(source)
 
-    def spoil(path, plan):
+    def spoil(path, plan, *, name):
         with path.open("r+b") as file:
             file.seek(8)
             file.write(made.header[8:].replace(b"F32", b"I32"))
-        real(path, plan)
+        real(path, plan, name=name)
 
     real = writer.check_twin
     monkeypatch.setattr(writer, "check_twin", spoil)

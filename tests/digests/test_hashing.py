@@ -93,21 +93,27 @@ def test_bytes_that_are_the_stated_ones_are_no_finding(put):
         put("c", b"x"),
         put("d", b"x", sha256=sha256, git_sha1="0" * 40),
     ]
-    assert list(compare(files, digests(*files))) == []
+    assert list(compare(files, digests(*files), stated=False)) == []
 
 
 @pytest.mark.parametrize("stated", [{"sha256": "0" * 64}, {"git_sha1": "0" * 40}])
 def test_bytes_that_are_not_the_stated_ones_are_critical(put, stated):
     files = [put("a", b"x", **stated), put("b", b"y")]
-    (item,) = compare(files, digests(*files))
+    (item,) = compare(files, digests(*files), stated=False)
     assert (item.rule, item.severity, item.file) == ("AIV101", "critical", "a")
     assert item.evidence["stated"] == next(iter(stated.values()))
     assert item.evidence["found"] != item.evidence["stated"]
 
 
+def test_a_digest_that_a_hub_should_have_stated_is_missed(put):
+    files = [put("a", b"x"), put("b", b"x", sha256=hashlib.sha256(b"x").hexdigest())]
+    (item,) = compare(files, digests(*files), stated=True)
+    assert (item.rule, item.file) == ("AIV104", "a")
+
+
 def test_comparing_other_files_than_were_digested_is_a_mistake_of_ours(put):
     with pytest.raises(ValueError):
-        list(compare([put("a", b"x"), put("b", b"x")], digests(put("a", b"x"))))
+        list(compare([put("a", b"x"), put("b", b"x")], digests(put("a", b"x")), stated=False))
 
 
 def rewritten_in_place(path: Path) -> None:
@@ -173,7 +179,7 @@ def test_an_error_while_reading_is_an_error(put, monkeypatch):
     def broken(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(hashing.os, "fstat", broken)
+    monkeypatch.setattr(hashing.Identity, "of", broken)
     with pytest.raises(DigestError, match="Input/output error"):
         digests(put("a", b"x"))
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the templates stand here as their models have them
 """Configuration as data: keys that select code are found at any depth, and what cannot be parsed is never clean."""
 
 import json

@@ -8,6 +8,7 @@ import selectors
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pickle_builder as b
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zip_builder import Member, archive, checkpoint
 
-from aiverify.formats.checkpoint import StorageRange
+from aiverify.formats.checkpoint import Inflated, StorageRange
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import Format, ScanOptions
 from aiverify.policy import Policy
@@ -79,9 +80,11 @@ def test_what_torch_saves_is_clean(look):
         assert len(examination.checkpoint.storages) == 2
 
 
-def test_a_compressed_storage_is_there_and_cannot_be_used(look):
-    examination = look(archive(*checkpoint(STATE), Member(name=b"archive/data/0", data=NUMBERS, method=8)))
-    assert examination.checkpoint.storages == {"0": "the entry is compressed"}
+def test_a_compressed_storage_is_located_with_the_checksum_of_its_content(look):
+    member = Member(name=b"archive/data/0", data=NUMBERS, method=8)
+    place = look(archive(*checkpoint(STATE), member)).checkpoint.storages["0"]
+    assert place.length == len(member.stored)
+    assert (place.inflated.length, place.inflated.crc32) == (16, zlib.crc32(NUMBERS))
 
 
 @pytest.mark.parametrize(("order", "expected"), [(b"big", "big"), (b"little", "little")])

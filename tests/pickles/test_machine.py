@@ -210,8 +210,10 @@ def test_the_last_line_without_a_line_feed_loses_its_last_byte_as_in_python():
     assert {anomaly.kind for anomaly in graph.anomalies} == {"line"}
 
 
-def test_a_line_that_is_not_there_at_all_ends_the_stream():
-    assert failure(b"cos\n") == "a line is missing"
+def test_a_line_that_is_not_there_at_all_is_empty_as_in_python():
+    graph = interpret(b"cos\n")
+    assert [found.written for found in graph.globals] == [("os", "")]
+    assert graph.failure == "the stream ends without STOP"
 
 
 def test_a_line_beyond_the_budget_is_a_budget_and_not_the_end():
@@ -464,6 +466,37 @@ def test_a_frame_changes_nothing_and_one_that_is_too_long_is_noted():
     assert root(b"\x80\x04\x95\x02" + b"\0" * 7 + b"K\x07.") == 7
     assert kinds(b"\x80\x04\x95\x02" + b"\0" * 7 + b"K\x07.") == set()
     assert kinds(b"\x80\x04\x95\xff" + b"\0" * 7 + b"K\x07.") == {"frame"}
+
+
+def frame(length: int) -> bytes:
+    return b"\x95" + struct.pack("<Q", length)
+
+
+TORN = {
+    "a line": frame(3) + b"cos\nsystem\n.",
+    "a string": frame(7) + b"X\x05\0\0\0abcde.",
+    "the length of a string": frame(3) + b"X\x05\0\0\0abcde.",
+    "a number": frame(2) + b"J\0\0\0\0.",
+    "another frame": frame(10) + frame(5) + b"N0N0N.",
+}
+
+
+@pytest.mark.parametrize("name", TORN)
+def test_what_crosses_the_end_of_a_frame_ends_all_certainty(name):
+    graph = interpret(TORN[name])
+    assert "crosses the end of a frame" in graph.failure
+    assert graph.root is None
+    assert "torn" in kinds(TORN[name])
+
+
+def test_what_stands_behind_a_torn_frame_is_reported_all_the_same():
+    graph = interpret(frame(7) + b"X\x05\0\0\0abcde" + b.named("os.system") + b")R.")
+    assert [found.name for found in graph.globals] == ["system"]
+
+
+def test_frames_one_after_the_other_and_inside_of_each_other_are_not_torn():
+    assert root(frame(2) + b"N0" + frame(2) + b"N.") is None
+    assert root(frame(12) + frame(2) + b"N0N.") is None
 
 
 # Budgets and breaks

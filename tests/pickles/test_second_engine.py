@@ -174,7 +174,8 @@ def answering(monkeypatch):
 
 def answer(raw: bytes) -> str:
     framed = struct.pack("<Q", len(raw)) + raw
-    return f"import sys, time; sys.stdin.buffer.read(8); sys.stdout.buffer.write({framed!r}); sys.stdout.flush(); time.sleep(60)"
+    speak = f"sys.stdout.buffer.write({framed!r}); sys.stdout.flush()"
+    return f"import sys, time; sys.stdin.buffer.read(8); {speak}; time.sleep(60)"
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,8 @@ def test_a_name_that_python_3_renames_is_dangerous_under_both_names():
     assert danger(Global("harmless", "x", 0, ("os", "system")))
 
 
-def test_a_name_of_a_million_dots_is_looked_up_in_no_time():
-    name = "a" + ".a" * 1_000_000
+def test_a_name_of_very_many_dots_is_looked_up_in_no_time():
+    name = "a" + ".a" * 200_000
     assert danger(Global("m", name, 0, ("m", name))) is None
 
 
