@@ -31,7 +31,14 @@ def test_the_function_and_the_command_give_the_same_report(tmp_path: Path) -> No
 
 
 def test_the_function_has_every_option_of_the_command_that_is_not_about_printing() -> None:
-    options = set(inspect.signature(command).parameters) - {"targets", "format", "output", "quiet", "verbose"}
+    options = set(inspect.signature(command).parameters) - {
+        "context",
+        "targets",
+        "format",
+        "output",
+        "quiet",
+        "verbose",
+    }
     parameters = set(inspect.signature(aiverify.verify).parameters) - {"target", "progress"}
     assert options - parameters == {"require_signature"}  # a key of the policy
     assert parameters <= options

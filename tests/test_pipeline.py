@@ -118,13 +118,13 @@ def test_a_checkpoint_that_is_swapped_before_its_conversion_gives_no_twin(tmp_pa
 def test_a_server_that_would_steer_the_client_blocks_with_a_report(tmp_path: Path) -> None:
     entry = {"type": "file", "path": "../../evil.bin", "size": 1, "oid": "0" * 40}
     with LyingHub(SAMPLES.parent, extra=[entry]) as hub:
-        options = Options(hub=HubOptions(endpoint=hub.endpoint, cache_dir=tmp_path / "cache"))
+        options = Options(hub=HubOptions(endpoint=hub.endpoint, cache_dir=tmp_path / "some" / "where" / "cache"))
         report = run("hf://demo/signed@main", options)
     assert report.verdict.outcome is Outcome.BLOCK
     assert (report.artifact.source, report.artifact.repo) == (SourceKind.HUB, "demo/signed")
     assert [finding.rule for finding in report.findings] == ["AIV102"]
     assert not list(tmp_path.rglob("*.safetensors"))
-    assert not list(tmp_path.parent.rglob("evil.bin"))
+    assert not list(tmp_path.rglob("evil.bin"))
 
 
 def test_a_cached_file_that_was_changed_after_its_download_blocks(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ Rules it keeps:
    refused. One module in two places gives one tensor two names, as in torch.
 
 Source of the names: torch's examples for saving checkpoints, Lightning's ``dump_checkpoint``, the training scripts of
-timm, fairseq, MAE and transformers, DeepSpeed's ``_save_checkpoint`` (``module``), and for averages and parts BasicSR
-(``params``, ``params_ema``), ultralytics (``ema``), timm (``state_dict_ema``), DeiT (``model_ema``), HiFi-GAN
-(``generator``) and pytorch-cifar (``net``).
+timm, fairseq, MAE and transformers, DeepSpeed's ``_save_checkpoint`` (``module``), SlowFast and pycls
+(``model_state``), and for averages and parts BasicSR (``params``, ``params_ema``), ultralytics (``ema``), timm
+(``state_dict_ema``), DeiT (``model_ema``), HiFi-GAN (``generator``) and pytorch-cifar (``net``).
 """
 
 from __future__ import annotations
@@ -35,8 +35,20 @@ from aiverify.formats.safetensors import MAX_TENSORS, is_plain, shown
 from aiverify.pickles.graph import Blob, Call, Dictionary, Extension, Global, Opaque, SetNode, Value
 from aiverify.report import Dropped
 
-WRAPPERS = frozenset({"model", "model_state", "model_state_dict", "module", "state_dict"})
-SOLE_WRAPPERS = frozenset({"ema", "generator", "model_ema", "net", "params", "params_ema", "state_dict_ema"})
+WRAPPERS = frozenset({"model", "model_state_dict", "state_dict"})
+SOLE_WRAPPERS = frozenset(
+    {
+        "ema",
+        "generator",
+        "model_ema",
+        "model_state",
+        "module",
+        "net",
+        "params",
+        "params_ema",
+        "state_dict_ema",
+    }
+)
 
 TRAINING_STATE = frozenset(
     {

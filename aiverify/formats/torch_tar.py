@@ -1,7 +1,7 @@
 """PyTorch's checkpoints from before version 0.1.10: a tar archive of four members, each of them made of pickles.
 
-Layout: ``sys_info`` and ``pickle`` are one pickle each. ``storages`` is a pickled number, then for each storage a pickle
-(key, device, type), its number of elements as 64-bit integer and its raw bytes, then a pickled list of views.
+Layout: ``sys_info`` and ``pickle`` are one pickle each. ``storages`` is a pickled number, then for each storage a
+pickle (key, device, type), its number of elements as 64-bit integer and its raw bytes, then a pickled list of views.
 ``tensors`` is a pickled number, then for each tensor a pickle (key, storage, type) and its geometry. Rules:
 
 1. Every pickle is judged, in place and without unpacking anything to disk.
@@ -79,7 +79,7 @@ def _header(header: bytes) -> tuple[str, int]:
     name, _, rest = header[:100].partition(b"\0")
     if kind not in (b"0", b"\0") or any(rest) or any(header[345:500]) or not name.isascii():
         raise FormatError("a tar archive with members that are no regular files with short names")
-    return name.decode("ascii").removeprefix("./"), size
+    return name.decode("ascii"), size
 
 
 def _octal(field: bytes) -> int:

@@ -53,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--section", choices=SECTIONS, action="append", help="only this one; may be repeated")
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large checkpoint of the main job")
+    parser.add_argument("--gigabytes", type=float, default=3.0, help="size of the large checkpoints of the conversion")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="small files, one run: to see that everything works")
     options = parser.parse_args()
@@ -64,7 +65,7 @@ def main() -> None:
             todo = main_job(work, 20 if options.quick else options.megabytes)
             show(todo, measure_all(todo, repeat))
     if "conversion" in sections:
-        large, small = (20, 1000) if options.quick else (1430, 100_000)
+        large, small = (20, 1000) if options.quick else (round(options.gigabytes * 477), 100_000)
         kinds = [("zip", large, 1024, False), ("legacy", large, 1024, True), (f"{small} tensors", small, 4, False)]
         for kind, count, side, legacy in kinds:
             with workspace() as work, conversion(work, kind, count, side, legacy=legacy) as cases:

@@ -26,23 +26,37 @@ class Case:
     before: Callable[[], None] = lambda: None
 
 
-def measure_all(cases: Sequence[Case], repeat: int) -> dict[str, tuple[float, float]]:
-    """Median wall time in seconds, and the highest peak memory in MB, of ``repeat`` runs after one to warm up.
+@dataclass(frozen=True)
+class Cost:
+    """What a run took: wall time and processor time (of its children, too) in seconds, peak memory in MB."""
+
+    wall: float
+    processor: float
+    peak: float
+
+
+def measure_all(cases: Sequence[Case], repeat: int) -> dict[str, Cost]:
+    """The medians, and the highest peak of memory, of ``repeat`` runs after one to warm up.
 
     The cases take turns, so that a machine that is busy for a while slows all of them.
     """
-    walls: dict[str, list[float]] = {case.name: [] for case in cases}
-    peaks: dict[str, list[float]] = {case.name: [] for case in cases}
+    costs: dict[str, list[Cost]] = {case.name: [] for case in cases}
     for _ in range(repeat + 1):
         for case in cases:
-            wall, peak = measure(case)
-            walls[case.name].append(wall)
-            peaks[case.name].append(peak)
-    return {name: (statistics.median(walls[name][1:]), max(peaks[name])) for name in walls}
+            costs[case.name].append(measure(case))
+    return {name: _middle(runs[1:]) for name, runs in costs.items()}
 
 
-def measure(case: Case) -> tuple[float, float]:
-    """Wall time in seconds and peak memory in MB of one run."""
+def _middle(runs: Sequence[Cost]) -> Cost:
+    return Cost(
+        wall=statistics.median(run.wall for run in runs),
+        processor=statistics.median(run.processor for run in runs),
+        peak=max(run.peak for run in runs),
+    )
+
+
+def measure(case: Case) -> Cost:
+    """What one run of the case takes."""
     case.before()
     begin = time.perf_counter()
     process = subprocess.Popen(case.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -52,15 +66,16 @@ def measure(case: Case) -> tuple[float, float]:
     wall = time.perf_counter() - begin
     if os.waitstatus_to_exitcode(status) != 0:
         raise SystemExit(f"{case.name} failed: {message.decode(errors='replace')}")
-    return wall, usage.ru_maxrss / (1 << 10)
+    return Cost(wall=wall, processor=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss / (1 << 10))
 
 
-def show(cases: Sequence[Case], results: dict[str, tuple[float, float]]) -> None:
-    """Print a table."""
-    print(f"{'case':<52} {'wall s':>8} {'peak MB':>8}  ratio")
+def show(cases: Sequence[Case], results: dict[str, Cost]) -> None:
+    """Print a table. The ratio is that of wall times, the one in brackets that of processor times."""
+    print(f"{'case':<46} {'wall s':>7} {'cpu s':>7} {'peak MB':>8}  ratio")
     for case in cases:
-        wall, peak = results[case.name]
-        print(f"{case.name:<52} {wall:>8.2f} {peak:>8.0f}  {wall / results[case.base][0]:.2f} of {case.base}")
+        cost, base = results[case.name], results[case.base]
+        ratios = f"{cost.wall / base.wall:.2f} ({cost.processor / max(base.processor, 0.01):.2f}) of {case.base}"
+        print(f"{case.name:<46} {cost.wall:>7.2f} {cost.processor:>7.2f} {cost.peak:>8.0f}  {ratios}")
     print(flush=True)
 
 

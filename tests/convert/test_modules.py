@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from aiverify.convert.plan import ConversionPlan, NotConvertibleError
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import ScanOptions
 from aiverify.pickles.graph import CallKind, SetNode
+from aiverify.pickles.machine import interpret
 
 torch = pytest.importorskip("torch")
 
@@ -491,3 +493,34 @@ def test_any_tree_of_modules_has_the_names_of_its_state_dict(tmp_path_factory, s
     assert {tensor.name: tensor.shape for tensor in result.tensors} == {
         name: tuple(tensor.shape) for name, tensor in copy.copy(made).state_dict().items()
     }
+
+
+TOKENS = [b"K\0", b"K\x05", b"\x88", b")", b"N", b"}", b"]", b"h\1", b"h\2", b"h\5", b"0", b"2", b"(", b"t", b"\x81"]
+TOKENS += [b"R", b"Q", b"s", b"u", b"b", b"a", b"e", b"X\1\0\0\0a", b"\x85", b"\x86", b"\x87", b"h\x0a", b"h\x20"]
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory) -> tuple[bytes, dict, int]:
+    """The pickle of a whole module, where its storages lie, and the size of its file."""
+    path = saved(tmp_path_factory.mktemp("honest"), with_model(model=torch.nn.Sequential(Odd(), torch.nn.Linear(2, 1))))
+    found = examine(path, path.name, ScanOptions()).checkpoint
+    with zipfile.ZipFile(path) as held:
+        return held.read("model/data.pkl"), dict(found.storages), path.stat().st_size
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_whatever_the_pickle_of_a_module_says_the_answer_is_a_plan_or_a_refusal(honest, data):
+    stream, storages, size = honest
+    changed = bytearray(stream)
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(changed) - 1))
+        inserted = data.draw(st.sampled_from(TOKENS) | st.binary(max_size=2))
+        changed[position : position + data.draw(st.sampled_from([0, 1, 2, len(inserted)]))] = inserted
+    graph = interpret(bytes(changed))
+    try:
+        made = plan(graph.root, graph, storages, source_size=size)
+    except NotConvertibleError:
+        return
+    assert all(item.source_offset + item.source_length <= size for item in made.tensors)
+    assert all(item.name and item.name.isprintable() for item in made.tensors)

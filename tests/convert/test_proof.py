@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiverify.convert.checkpoint import plan
-from aiverify.convert.proof import Proof, ReceiptError, check_receipt
+from aiverify.convert.proof import DisprovedError, Proof, ReceiptError, check_receipt
 from aiverify.convert.receipt import PickleFacts
 from aiverify.convert.stage import PlannedCheckpoint, convert_checkpoints
 from aiverify.progress import Silent
@@ -103,6 +104,9 @@ LIES = {
     "a range beyond the file": (lambda s, t: t["w"]["source"].update(length=1 << 40), "'w' does not stand in m.bin"),
     "a negative range": (lambda s, t: t["w"]["source"].update(offset=-1), "number of bytes that is none"),
     "an infinite range": (lambda s, t: t["w"]["source"].update(offset=1e999), "number of bytes that is none"),
+    "another length": (lambda s, t: t["w"]["source"].update(length=12), "'w' does not stand in m.bin"),
+    "a source without a digest": (lambda s, t: s["predicate"]["source"].update(sha256=None), "a digest is none"),
+    "a tensor without a digest": (lambda s, t: t["w"].pop("sha256"), "'w' is not as"),
     "a tensor twice": (lambda s, t: s["predicate"]["tensors"].append(t["w"]), "stands in it twice"),
     "a copy that is none": (lambda s, t: t["t"].update(transform="copy"), "'t' does not stand in m.bin"),
     "another type": (lambda s, t: t["w"].update(dtype="I32"), "'w' is not as"),
@@ -139,6 +143,54 @@ def test_a_receipt_that_is_no_statement_is_refused(receipt, content):
 def test_a_missing_receipt_is_refused(tmp_path):
     with pytest.raises(ReceiptError, match="cannot be read"):
         check_receipt(tmp_path / "none", Silent())
+
+
+def undigested(receipt: Path) -> None:
+    """Leave out what a conversion without digests leaves out."""
+
+    def change(statement, tensors) -> None:
+        statement["subject"][0]["digest"] = {}
+        for tensor in tensors.values():
+            del tensor["sha256"]
+
+    forge(receipt, change)
+
+
+def test_a_receipt_without_digests_proves_nothing_by_itself(receipt):
+    undigested(receipt)
+    with pytest.raises(ReceiptError, match="states no digests") as caught:
+        check_receipt(receipt, Silent())
+    assert not isinstance(caught.value, DisprovedError)
+
+
+def test_a_receipt_without_digests_is_proved_by_the_source_as_far_as_tensors_were_copied(receipt):
+    undigested(receipt)
+    proof = check_receipt(receipt, Silent(), source=source_of(receipt))
+    assert proof == Proof(twin="m.safetensors", tensors=3, found_in_source=2, undigested=True)
+    assert not proof.complete
+    twin = receipt.with_name("m.safetensors")
+    raw = twin.read_bytes()
+    place = raw.rindex(bytes(range(24)))
+    twin.write_bytes(raw[:place] + b"\xff" + raw[place + 1 :])
+    with pytest.raises(DisprovedError, match="'w' does not stand in"):
+        check_receipt(receipt, Silent(), source=source_of(receipt))
+
+
+def test_what_is_not_as_stated_is_told_from_what_cannot_be_read(receipt, tmp_path):
+    with pytest.raises(DisprovedError):
+        check_receipt(receipt, Silent(), source=receipt)
+    with pytest.raises(ReceiptError) as caught:
+        check_receipt(receipt, Silent(), source=tmp_path / "nowhere")
+    assert not isinstance(caught.value, DisprovedError)
+
+
+@pytest.mark.parametrize("which", ["receipt", "twin", "source"])
+def test_a_pipe_is_not_waited_for(receipt, tmp_path, which):
+    os.mkfifo(tmp_path / "pipe")
+    given = {"receipt": receipt, "twin": receipt.with_name("m.safetensors"), "source": source_of(receipt)}
+    given[which] = tmp_path / "pipe"
+    with pytest.raises(ReceiptError, match="not a regular file"):
+        check_receipt(given["receipt"], Silent(), twin=given["twin"], source=given["source"])
 
 
 json_values = st.recursive(

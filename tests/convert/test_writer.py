@@ -14,9 +14,10 @@ from safetensors import safe_open
 from aiverify.convert import publishing, reading, writer
 from aiverify.convert.checkpoint import plan
 from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChangedError, StorageChecksumError
-from aiverify.convert.publishing import new_file
+from aiverify.convert.publishing import ExistsError, new_file
 from aiverify.convert.reading import Ranges, read_exactly, read_through
-from aiverify.convert.writer import Known, write_twin
+from aiverify.convert.writer import Known, TwinDigests, compare_twin, write_twin
+from aiverify.digests.hashing import Identity
 from aiverify.formats.checkpoint import StorageRange
 from aiverify.progress import Silent
 
@@ -98,6 +99,43 @@ def test_the_size_of_the_chunks_does_not_matter(source, folder, monkeypatch, chu
     monkeypatch.setattr(reading, "CHUNK", chunk)
     assert write_twin(source, plan_for(source), folder / "b", Silent()) == before
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+
+
+def test_without_digests_the_bytes_are_the_same_and_nothing_is_claimed(source, folder):
+    progress, made = Counting(), plan_for(source)
+    write_twin(source, made, folder / "a", Silent())
+    taken = write_twin(source, made, folder / "b", progress, digests=False)
+    assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+    assert taken == TwinDigests(source=None, size=made.output_size, checksums=False)
+    assert progress.total == made.source_size + made.output_size
+
+
+def test_a_twin_that_stands_is_compared_and_gives_the_same_digests(source, folder):
+    progress, made = Counting(), plan_for(source)
+    written = write_twin(source, made, folder / "m", Silent())
+    assert compare_twin(source, made, folder / "m", progress) == written
+    assert progress.total == made.source_size + made.output_size
+
+
+def test_every_single_byte_of_a_twin_is_compared(source, folder):
+    made = plan_for(source)
+    write_twin(source, made, folder / "m", Silent())
+    content = (folder / "m").read_bytes()
+    for place in range(0, len(content), 13):
+        (folder / "m").write_bytes(content[:place] + bytes([content[place] ^ 0x80]) + content[place + 1 :])
+        with pytest.raises(ExistsError):
+            compare_twin(source, made, folder / "m", Silent())
+    (folder / "m").write_bytes(content[:-1])
+    with pytest.raises(ExistsError):
+        compare_twin(source, made, folder / "m", Silent())
+
+
+def test_a_source_whose_digest_is_known_is_told_by_its_identity(source, folder):
+    made = plan_for(source)
+    known = Known(sha256="ab" * 32, identity=Identity.of(source.stat()))
+    assert write_twin(source, made, folder / "a", Silent(), known=known).source == "ab" * 32
+    source.write_bytes(source.read_bytes())
+    assert "since it was examined" in fails(source, made, folder / "b", SourceChangedError, known=known)
 
 
 def test_the_library_opens_the_twin(source, folder):

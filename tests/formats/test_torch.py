@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zip_builder import Member, archive, checkpoint
 
-from aiverify.formats.checkpoint import Inflated, StorageRange
+from aiverify.formats.checkpoint import StorageRange
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import Format, ScanOptions
 from aiverify.policy import Policy

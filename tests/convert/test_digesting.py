@@ -1,0 +1,107 @@
+"""Digests in one pass, and behind a writer: the same as hashlib gives of the bytes in the file."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiverify.convert import digesting, kernel
+from aiverify.convert.digesting import Follower, RangeDigests, range_digests
+from aiverify.convert.kernel import Copier
+from aiverify.convert.plan import SourceChangedError
+from aiverify.progress import Silent
+
+CONTENT = bytes(index * 31 % 251 for index in range(1000))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 100)), max_size=8), st.integers(1, 400))
+def test_ranges_have_the_digests_of_their_bytes_whatever_the_chunks(ranges, width):
+    parts = RangeDigests(ranges)
+    for offset in range(0, len(CONTENT), width):
+        parts.take(offset, memoryview(CONTENT[offset : offset + width]))
+    assert parts.digests == [hashlib.sha256(CONTENT[start : start + length]).hexdigest() for start, length in ranges]
+
+
+def test_one_pass_gives_the_digests_of_the_whole_and_of_the_ranges(tmp_path):
+    (tmp_path / "f").write_bytes(CONTENT)
+    with (tmp_path / "f").open("rb") as file:
+        whole, parts = range_digests(file.fileno(), 1000, [(10, 20), (0, 0)], Silent())
+    assert whole == hashlib.sha256(CONTENT).hexdigest()
+    assert parts == [hashlib.sha256(CONTENT[10:30]).hexdigest(), hashlib.sha256().hexdigest()]
+
+
+@pytest.fixture
+def file(tmp_path: Path):
+    descriptor = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    os.truncate(descriptor, 1000)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_a_follower_takes_what_is_complete_in_order_and_nothing_twice(file, monkeypatch):
+    monkeypatch.setattr(digesting, "CHUNK", 64)
+    taken, told = bytearray(), []
+
+    def take(offset: int, chunk: memoryview) -> None:
+        assert offset == len(taken)
+        taken.extend(chunk)
+
+    with Follower(file, take, told.append) as follower:
+        for start in range(0, 900, 300):
+            os.pwrite(file, CONTENT[start : start + 300], start)
+            follower.reach(start + 300)
+        os.pwrite(file, CONTENT[900:], 900)
+        follower.finish(1000)
+    assert bytes(taken) == CONTENT
+    assert sum(told) == 1000
+
+
+def test_a_follower_of_a_file_that_is_cut_off_fails(file):
+    os.truncate(file, 10)
+    with Follower(file, lambda *_: None, lambda _: None) as follower, pytest.raises(SourceChangedError):
+        follower.finish(1000)
+
+
+def test_an_error_in_a_follower_is_not_lost(file):
+    def broken(offset: int, chunk: memoryview) -> None:
+        raise ValueError("broken")
+
+    with Follower(file, broken, lambda _: None) as follower:
+        follower.reach(500)
+        with pytest.raises(ValueError, match="broken"):
+            follower.finish(1000)
+
+
+@pytest.mark.parametrize("ways", [3, 2, 1])
+def test_every_way_to_copy_brings_the_same_bytes(file, tmp_path, monkeypatch, ways):
+    monkeypatch.setattr(kernel, "_STEP", 100)
+    os.pwrite(file, CONTENT, 0)
+    target = os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT)
+    copier = Copier(file, target)
+    copier._ways = copier._ways[-ways:]
+    assert sum(copier.copy(37, 500, 11)) == 500
+    os.close(target)
+    assert (tmp_path / "t").read_bytes() == bytes(11) + CONTENT[37:537]
+
+
+@pytest.mark.parametrize("ways", [3, 2, 1])
+def test_a_source_that_ends_too_early_is_noticed_by_every_way(file, tmp_path, ways):
+    target = os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT)
+    copier = Copier(file, target)
+    copier._ways = copier._ways[-ways:]
+    with pytest.raises(SourceChangedError):
+        list(copier.copy(990, 20, 0))
+    os.close(target)
+
+
+def test_an_error_of_the_disk_is_not_taken_for_a_lack_of_ability(file, tmp_path, monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kernel.os, "copy_file_range", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(Copier(file, file).copy(0, 10, 100))
