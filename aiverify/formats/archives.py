@@ -3,7 +3,8 @@
 Rules it keeps:
 
 1. Every entry is read from the central directory *and* from its local header; where the two differ, that is an anomaly.
-2. Two entries with one name, also in other letter case (the reader inside PyTorch ignores case), are an anomaly.
+2. Two entries with one name are an anomaly. Names that differ in letter case only are the business of formats whose
+   reader ignores it.
 3. Bytes that belong to nothing (before, between and behind the entries, behind the directory) are an anomaly.
 4. Nothing is extracted to disk. A member is inflated into memory up to a limit, and its size and CRC must be exact.
 
@@ -145,13 +146,12 @@ class _Lister:
         directory = _at(self.file, start, length)
         position = 0
         spans: list[tuple[int, int, str]] = []
-        seen: dict[str, str] = {}
+        seen: set[str] = set()
         while position < length:
             entry, position = self._entry(directory, position)
-            folded = entry.name.casefold()
-            if folded in seen:
+            if entry.name in seen:
                 self._odd(f"two entries are named {entry.name!r}", entry.header, entry.name)
-            seen[folded] = entry.name
+            seen.add(entry.name)
             self._check_name(entry)
             self.listing.entries.append(entry)
             spans.append((entry.header, entry.start + entry.compressed, entry.name))

@@ -57,6 +57,8 @@ class _Archive:
 
     def run(self) -> None:
         names = {entry.name for entry in self.entries}
+        if any(name.casefold().endswith("data.pkl") for name in names):
+            self._letter_case()
         if self.prefix is not None and f"{self.prefix}/data.pkl" in names:
             self.examination.format = Format.TORCH_ZIP
             self._checkpoint(names)
@@ -71,6 +73,17 @@ class _Archive:
                 self._other(entry)
 
     # PyTorch
+
+    def _letter_case(self) -> None:
+        """Names that are equal but for letter case, which the reader inside PyTorch ignores."""
+        seen: dict[str, str] = {}
+        for entry in self.entries:
+            other = seen.setdefault(entry.name.casefold(), entry.name)
+            if other != entry.name:
+                text = f"{entry.name} and {other} are one name to PyTorch"
+                self.examination.findings.append(
+                    finding("AIV402", text, file=self.path, member=entry.name, offset=entry.header)
+                )
 
     def _checkpoint(self, names: set[str]) -> None:
         main = f"{self.prefix}/data.pkl"
