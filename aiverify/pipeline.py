@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from aiverify.artifact import Artifact, ArtifactFile, Fetched, FileClass, SourceKind
 from aiverify.digests.hashing import Digest, changed, compare, digest_files
+from aiverify.errors import AiverifyError
 from aiverify.finding import Finding, Unexamined
 from aiverify.formats.examine import examine, recognise
 from aiverify.formats.interface import Examination, Format, ScanOptions
@@ -75,6 +76,11 @@ class Options:
 def run(target: str, options: Options, progress: Progress | None = None) -> Report:
     """Verify ``target`` and report. Raises an AiverifyError of the stage that could not be done."""
     return _Run(target, options, progress or Silent()).report()
+
+
+def unverified(target: str, policy: Policy, error: AiverifyError) -> Report:
+    """The report on a run over ``target`` that ``error`` put an end to."""
+    return _Run(target, Options(policy=policy), Silent()).unverified(error)
 
 
 class _Run:
@@ -305,12 +311,19 @@ class _Run:
         """The report on a source that behaved as no honest one does. Nothing of it was taken."""
         verdict = Verdict(outcome=Outcome.BLOCK, reasons=(f"{evidence.message} ({evidence.rule})",))
         judgement = Judgement(findings=(evidence,), variants=(), verdict=verdict)
+        return self._report(self._nothing(), (), (), (), judgement)
+
+    def unverified(self, error: AiverifyError) -> Report:
+        """The report on a run that could not be done."""
+        verdict = Verdict(outcome=Outcome.ERROR, reasons=tuple(error.diagnostics().splitlines()))
+        judgement = Judgement(findings=(), variants=(), verdict=verdict)
+        return self._report(self._nothing(), (), (), (), judgement)
+
+    def _nothing(self) -> Artifact:
+        """The artifact of which no file was examined."""
         if not self.target.startswith("hf://") and os.path.lexists(self.target):
-            artifact = Artifact(source=SourceKind.FOLDER, files=())
-        else:
-            repo = self.target.removeprefix("hf://").partition("@")[0]
-            artifact = Artifact(source=SourceKind.HUB, files=(), repo=repo)
-        return self._report(artifact, (), (), (), judgement)
+            return Artifact(source=SourceKind.FOLDER, files=())
+        return Artifact(source=SourceKind.HUB, files=(), repo=self.target.removeprefix("hf://").partition("@")[0])
 
 
 def _signer(rule: SignerRule) -> Signer:

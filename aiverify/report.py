@@ -131,3 +131,8 @@ class Report:
     variants: tuple[Variant, ...]
     verdict: Verdict
     schema_version: str = SCHEMA_VERSION
+
+    @property
+    def unverified(self) -> bool:
+        """Whether the run could not be done at all: nothing was examined, and the verdict's reason is the error."""
+        return self.verdict.outcome is Outcome.ERROR and not self.artifact.files and not self.findings

@@ -123,7 +123,7 @@ def convert(
                 progress=progress,
             )
 
-        reports, outcome = examine_all(targets, examine, verbosity=verbosity)
+        reports, outcome = examine_all(targets, examine, policy=rules, verbosity=verbosity)
         write(reports, format, report, verbosity=verbosity)
         raise typer.Exit(outcome.exit_code)
 

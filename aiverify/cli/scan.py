@@ -36,6 +36,6 @@ def scan(
         def examine(path: str, progress: Progress) -> Report:
             return api.scan(path, policy=rules, include=include, exclude=exclude, progress=progress)
 
-        reports, outcome = examine_all(paths, examine, verbosity=verbosity)
+        reports, outcome = examine_all(paths, examine, policy=rules, verbosity=verbosity)
         write(reports, format, output, verbosity=verbosity)
         raise typer.Exit(outcome.exit_code)

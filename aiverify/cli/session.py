@@ -15,6 +15,7 @@ from aiverify.cli.options import OutputFormat
 from aiverify.cli.printing import say, tell
 from aiverify.cli.progress import progress_on
 from aiverify.errors import AiverifyError
+from aiverify.policy import Policy
 from aiverify.progress import Progress
 from aiverify.report import Outcome, Report, worst
 
@@ -40,11 +41,12 @@ def errors_said() -> Iterator[None]:
 
 
 def examine_all(
-    targets: Sequence[str], examine: Callable[[str, Progress], Report], *, verbosity: int
+    targets: Sequence[str], examine: Callable[[str, Progress], Report], *, policy: Policy, verbosity: int
 ) -> tuple[list[Report], Outcome]:
-    """Run ``examine`` on each target. One that fails is said, counts as an error, and does not stop the others."""
+    """Run ``examine`` on each target. One that fails is said, is reported as an error, and does not stop the others."""
+    from aiverify.pipeline import unverified
+
     reports: list[Report] = []
-    outcomes: list[Outcome] = []
     with progress_on(sys.stderr, verbosity=verbosity) as progress:
         for target in targets:
             try:
@@ -52,17 +54,15 @@ def examine_all(
             except AiverifyError as error:
                 named = len(targets) == 1 or target in str(error)
                 say(f"error: {error.diagnostics()}" if named else f"error: {target}: {error.diagnostics()}")
-                outcomes.append(Outcome.ERROR)
-            else:
-                reports.append(report)
-                outcomes.append(report.verdict.outcome)
-    return reports, worst(outcomes)
+                report = unverified(target, policy, error)
+            reports.append(report)
+    return reports, worst(report.verdict.outcome for report in reports)
 
 
 def write(reports: Sequence[Report], form: OutputFormat, output: Path | None, *, verbosity: int) -> None:
     """Render ``reports`` to stdout or to the file ``output``, which is replaced as a whole or not at all."""
-    if not reports:
-        return
+    if output is None and form is OutputFormat.HUMAN and all(report.unverified for report in reports):
+        return  # everything has been said on stderr
     if output is None:
         tell(_render(reports, form, verbosity, to_terminal=True))
         return

@@ -75,7 +75,7 @@ def verify(
                 progress=progress,
             )
 
-        reports, outcome = examine_all(targets, examine, verbosity=verbosity)
+        reports, outcome = examine_all(targets, examine, policy=rules, verbosity=verbosity)
         write(reports, format, output, verbosity=verbosity)
         raise typer.Exit(outcome.exit_code)
 

@@ -6,7 +6,6 @@ interpreter lock, so they overlap. Memory is ``CHUNKS`` chunks of ``CHUNK`` byte
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,24 +46,6 @@ def read_through(file: int, size: int, consumers: Sequence[Consumer], progress: 
             progress.advance(length)
         for futures in pending:
             _wait(futures)
-
-
-def range_digests(file: int, size: int, ranges: Sequence[tuple[int, int]], progress: Progress) -> tuple[str, list[str]]:
-    """The SHA-256 of the whole ``file`` of ``size`` bytes, and of each of ``ranges`` (offset and length), in hex."""
-    whole = hashlib.sha256()
-    digests = [hashlib.sha256().hexdigest()] * len(ranges)
-    begun: dict[int, hashlib._Hash] = {}
-    split = Ranges(ranges)
-
-    def consume(offset: int, chunk: memoryview) -> None:
-        for index, done, part in split.parts(offset, chunk):
-            digest = begun.setdefault(index, hashlib.sha256())
-            digest.update(part)
-            if done + len(part) == ranges[index][1]:
-                digests[index] = begun.pop(index).hexdigest()
-
-    read_through(file, size, [lambda _, chunk: whole.update(chunk), consume], progress)
-    return whole.hexdigest(), digests
 
 
 def read_exactly(file: int, offset: int, length: int) -> bytes:

@@ -89,15 +89,30 @@ def test_the_worst_of_several_targets_decides_and_the_others_are_still_reported(
     sample("payload", machine.here)
     ran = machine.run("verify", *sorted(path.name for path in machine.here.glob("*")), "nowhere")
     assert ran.code == 1
-    assert [line.split()[:2] for line in ran.out.splitlines() if re.match("(PASS|BLOCK) ", line)][:3] == [
+    assert [line.split()[:2] for line in ran.out.splitlines() if re.match("(PASS|BLOCK|ERROR) ", line)][:4] == [
         ["PASS", "a"],
         ["PASS", "c"],
         ["BLOCK", "payload"],
+        ["ERROR", "nowhere"],
     ]
     assert ran.err.startswith("error: 'nowhere' is neither")
     ran = machine.run("verify", "a", "nowhere", "c", "--format", "json")
     assert ran.code == 2
-    assert [report["target"] for report in ran.report["reports"]] == ["a", "c"]
+    assert [(report["target"], report["verdict"]["outcome"]) for report in ran.report["reports"]] == [
+        ("a", "pass"),
+        ("nowhere", "error"),
+        ("c", "pass"),
+    ]
+    assert ran.report["outcome"] == "error"
+
+
+def test_a_run_that_could_not_be_done_is_a_report_for_machines_and_replaces_an_old_one(machine: Machine) -> None:
+    (machine.here / "report.json").write_text("of yesterday")
+    ran = machine.run("verify", "nowhere", "--format", "json", "-o", "report.json")
+    report = json.loads((machine.here / "report.json").read_text())
+    assert (ran.code, report["verdict"]["outcome"], report["artifact"]["files"]) == (2, "error", [])
+    assert "'nowhere' is neither" in report["verdict"]["reasons"][0]
+    Draft202012Validator(SCHEMA).validate(report)
 
 
 @pytest.mark.parametrize(
@@ -449,9 +464,8 @@ def test_a_policy_can_expect_a_signer_for_some_repositories(online: Machine) -> 
 def test_options_about_signers_that_make_no_sense_are_errors(
     verify: Callable[..., tuple[int, Any]], tmp_path: Path, options: list[str]
 ) -> None:
-    code, said = verify(weights(tmp_path / "model"), *options)
-    assert code == 2
-    assert said.startswith("error: ")
+    code, report = verify(weights(tmp_path / "model"), *options)
+    assert (code, report["verdict"]["outcome"], report["artifact"]["files"]) == (2, "error", [])
 
 
 # conversion
