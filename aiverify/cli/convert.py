@@ -16,6 +16,7 @@ _CHECK = "Check a receipt"
 
 
 def convert(
+    context: typer.Context,
     targets: Annotated[
         list[str],
         typer.Argument(metavar="[TARGET…]", help="org/name[@revision], hf://org/name, a folder or a file."),
@@ -75,7 +76,7 @@ def convert(
     Exit codes: 0 converted and pass, or proved; 1 review or block, or disproved; 2 could not convert, or not check.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, examine_all, write
+    from aiverify.cli.session import errors_said, examine_all, overruled_by, write
     from aiverify.configuration import load_policy
     from aiverify.errors import UsageError
 
@@ -99,6 +100,8 @@ def convert(
         rules = load_policy(targets, explicit=policy, downloads=[cache_dir, local_dir])
         if require_signature:
             rules = rules.requiring_signature("--require-signature")
+        if overruled_by(rules, context):
+            cert_identity = cert_oidc_issuer = None
 
         def examine(target: str, progress: Progress) -> Report:
             return api.convert(

@@ -40,6 +40,13 @@ def errors_said() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+def overruled_by(policy: Policy, context: typer.Context) -> bool:
+    """Whether the signer in the environment gives way: it may tighten a policy, not replace the signers of one."""
+    sources = {context.get_parameter_source(name) for name in ("cert_identity", "cert_oidc_issuer")}
+    from_environment = {getattr(source, "name", "") for source in sources} <= {"ENVIRONMENT", "DEFAULT"}
+    return bool(policy.signers) and from_environment
+
+
 def examine_all(
     targets: Sequence[str], examine: Callable[[str, Progress], Report], *, policy: Policy, verbosity: int
 ) -> tuple[list[Report], Outcome]:

@@ -44,7 +44,7 @@ def verify(
     Exit codes: 0 pass, 1 review or block, 2 could not verify.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, examine_all, write
+    from aiverify.cli.session import errors_said, examine_all, overruled_by, write
     from aiverify.configuration import load_policy
 
     verbosity = -1 if quiet else verbose
@@ -52,8 +52,8 @@ def verify(
         rules = load_policy(targets, explicit=policy, downloads=[cache_dir, local_dir])
         if require_signature:
             rules = rules.requiring_signature("--require-signature")
-        if rules.signers and _from_environment(context, "cert_identity", "cert_oidc_issuer"):
-            cert_identity = cert_oidc_issuer = None  # the environment may tighten a policy, not replace its signers
+        if overruled_by(rules, context):
+            cert_identity = cert_oidc_issuer = None
 
         def examine(target: str, progress: Progress) -> Report:
             return api.verify(
@@ -78,9 +78,3 @@ def verify(
         reports, outcome = examine_all(targets, examine, policy=rules, verbosity=verbosity)
         write(reports, format, output, verbosity=verbosity)
         raise typer.Exit(outcome.exit_code)
-
-
-def _from_environment(context: typer.Context, *names: str) -> bool:
-    """Whether all of the options ``names`` came from the environment, if from anywhere."""
-    sources = {context.get_parameter_source(name) for name in names}
-    return {getattr(source, "name", "") for source in sources} <= {"ENVIRONMENT", "DEFAULT"}

@@ -594,3 +594,5 @@ def test_the_environment_does_not_replace_the_signers_of_a_policy(machine: Machi
     assert machine.run("verify", "signed", *options, **other).code == 0
     named = ("--cert-identity", "somebody@example.test", "--cert-oidc-issuer", ISSUER)
     assert machine.run("verify", "signed", *options, *named).code == 1
+    converted = machine.run("convert", "signed", "-o", "out", *options, "--format", "json", **other)
+    assert converted.report["signatures"][0]["outcome"] == "verified"
