@@ -75,7 +75,7 @@ def _header(data: Buffer) -> tuple[dict[str, Literal], int]:
     if bytes(data[: len(MAGIC)]) != MAGIC:
         raise FormatError("not an array file")
     version = bytes(data[6:8])
-    if version[:1] not in (b"\x01", b"\x02", b"\x03"):
+    if version not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
         raise FormatError("an unknown version of the npy format")
     layout = struct.Struct("<H" if version[:1] == b"\x01" else "<I")
     begin = 8 + layout.size
