@@ -99,7 +99,7 @@ class Machine:
         return ran.err.removeprefix("error: ")
 
     def interrupt(
-        self, *arguments: str | Path, when: Callable[[str], bool], patience: float = PATIENCE, **environment: str
+        self, *arguments: str | Path, when: Callable[[str], bool], patience: float = 10.0, **environment: str
     ) -> Ran:
         """Run ``aiverify -v`` and press Ctrl-C as soon as ``when`` is true of a line on stderr.
 
