@@ -1,0 +1,1 @@
+"""aiverify's own sealed copy of what passed."""
