@@ -88,10 +88,10 @@ class Snapshots:
         """Remove a snapshot; its blobs stay."""
         remove(self.place(identity))
 
-    def unfinished(self) -> Iterator[Path]:
-        """What interrupted runs left behind."""
+    def __iter__(self) -> Iterator[str]:
+        """The name of every folder there, finished or not."""
         if self._root.is_dir():
-            yield from (path for path in self._root.iterdir() if path.name.startswith("."))
+            yield from (path.name for path in self._root.iterdir())
 
 
 def remove(root: Path) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from aiverify.store.blobs import Advance, Blobs, digest_of, is_sealed
 from aiverify.store.index import Answer, Index, Row
 from aiverify.store.interface import Member, Question, Sealed, Snapshot, StoreError, identity
-from aiverify.store.snapshots import Snapshots, remove
+from aiverify.store.snapshots import Snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +163,9 @@ class Store:
                     self.index.forget(snapshot.id)
                     self._snapshots.drop(snapshot.id)
                     removed.append(snapshot.id)
-            for folder in self._snapshots.unfinished():
-                remove(folder)
+            kept = {snapshot.id for snapshot in self.snapshots()}
+            for name in set(self._snapshots) - kept:  # left behind by a run that was killed
+                self._snapshots.drop(name)
             for blob in list(self._blobs):
                 state = blob.lstat()
                 if state.st_nlink == 1:
