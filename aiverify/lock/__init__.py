@@ -1,0 +1,1 @@
+"""Lockfiles: "the same model as yesterday", written down."""
