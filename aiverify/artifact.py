@@ -63,11 +63,11 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactFile:
-    """One file of an artifact: POSIX relative path, size in bytes, SHA-256 of the bytes on disk."""
+    """One file of an artifact: POSIX relative path, size in bytes, SHA-256 of the bytes on disk if it was taken."""
 
     path: str
     size: int
-    sha256: str
+    sha256: str | None
     format: str
     file_class: FileClass
 

@@ -1,76 +1,68 @@
-"""The one way through: fetch → digest → authenticate → scan → convert → judge → report.
+"""The one way through: fetch → scan → convert → digest → authenticate → judge → report.
 
 Only this module knows the order. Every stage takes values and returns values, and can be called on its own. Nothing
 anywhere executes, imports or unpickles anything that came with an artifact.
+
+Which files are meant is settled before anything of them is read. Their digests are taken while they are scanned and
+converted; nothing is published before digests and signatures have had their say.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiverify.artifact import Artifact, ArtifactFile, Fetched, FileClass, SourceKind
-from aiverify.digests.hashing import Digest, changed, compare, digest_files
+from aiverify.artifact import Artifact, ArtifactFile, Fetched, SourceKind
+from aiverify.digests.hashing import Digest, Digesting, changed, compare
 from aiverify.errors import AiverifyError
 from aiverify.finding import Finding, Unexamined
-from aiverify.formats.examine import examine, recognise
-from aiverify.formats.interface import Examination, Format, ScanOptions
-from aiverify.formats.names import file_class
-from aiverify.pickles.fickling_engine import FicklingEngine
-from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule
+from aiverify.formats.interface import Examination, Format
+from aiverify.formats.many import Subject, examine_many
+from aiverify.policy import DEFAULT_POLICY, Policy
 from aiverify.progress import Progress, Silent
 from aiverify.report import Conversion, Outcome, Report, SignatureResult, Verdict
-from aiverify.sources.interface import HostileSourceError, HubOptions, Selection
-from aiverify.variants import PYTORCH, TWIN, Member, classes, group
+from aiverify.sources.interface import HostileSourceError, HubOptions, Preview, Selection, Source
+from aiverify.twins import Conversions, Twins
+from aiverify.variants import Member, classes, group, to_convert
 from aiverify.verdict import Evidence, Judgement, effect, judge
 from aiverify.version import __version__
 
 if TYPE_CHECKING:
-    from aiverify.convert.planning import Planning
-    from aiverify.convert.stage import Companion
-    from aiverify.signatures.interface import Signer
+    from aiverify.signatures.interface import Authentication
+    from aiverify.signatures.trust import TrustSource
+    from aiverify.signers import Expectation
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversions:
-    """How twins are made, where they are asked for.
-
-    ``required``: an artifact without checkpoints is an error. ``salvage``: the tensors of a blocked artifact are taken,
-    too; that changes nothing about its verdict. ``digests``: take checksums and digests of the twins. ``with_config``:
-    copy configuration and inert files beside them.
-    """
-
-    required: bool = False
-    salvage: bool = False
-    digests: bool = True
-    with_config: bool = False
+__all__ = ["Conversions", "Options", "run", "unverified"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How one run is done. ``authenticate`` and ``convert`` leave those stages out when false.
 
-    ``bundle`` names a signature bundle, ``trusted_root`` a Sigstore trusted root. ``convert_to`` is the folder for
+    ``bundles`` name signatures, ``trusted_root`` a Sigstore trusted root. ``convert_to`` is the folder for
     twins; without it conversion is planned and proved, but nothing is written. ``conversion`` says how twins are made.
-    ``second_engine`` asks fickling, too.
+    ``engines`` are the names of second engines. Without ``digests`` no file is hashed, unless a waiver needs it.
+    ``source`` stands for the target where that is only a name.
     """
 
     policy: Policy = DEFAULT_POLICY
     selection: Selection = field(default_factory=Selection)
     hub: HubOptions = field(default_factory=HubOptions)
-    bundle: Path | None = None
-    trusted_root: Path | None = None
+    bundles: tuple[Path, ...] = ()
+    trusted_root: TrustSource | None = None
     convert_to: Path | None = None
     authenticate: bool = True
     convert: bool = True
     conversion: Conversions = field(default_factory=lambda: Conversions())
-    second_engine: bool = True
+    engines: tuple[str, ...] = ("fickling",)
+    digests: bool = True
+    source: Source | None = None
 
 
 def run(target: str, options: Options, progress: Progress | None = None) -> Report:
@@ -83,6 +75,16 @@ def unverified(target: str, policy: Policy, error: AiverifyError) -> Report:
     return _Run(target, Options(policy=policy), Silent()).unverified(error)
 
 
+@dataclass(frozen=True, slots=True)
+class _Identified:
+    """What the files are by digest, what that says, and who vouches for them."""
+
+    digests: Sequence[Digest]
+    files: tuple[ArtifactFile, ...]
+    findings: tuple[Finding, ...]
+    signatures: tuple[SignatureResult, ...]
+
+
 class _Run:
     """One run: the facts that the report begins with, and the stages in their order."""
 
@@ -93,83 +95,87 @@ class _Run:
         self.progress = progress
         self.started = datetime.datetime.now(datetime.UTC)
         self.clock = time.monotonic()
+        self.foreseen: tuple[Fetched, Authentication] | None = None
 
     def report(self) -> Report:
         try:
             fetched = self._fetch()
         except HostileSourceError as error:
             return self._refused(error.finding)
-        digests = list(digest_files(fetched.files, self.progress))
-        findings = [*fetched.findings, *compare(fetched.files, digests, stated=fetched.kind is SourceKind.HUB)]
-        signatures: tuple[SignatureResult, ...] = ()
-        if self.options.authenticate:
-            formats = {digest.path: recognise(digest.location, digest.path) for digest in digests}
-            signatures, said = self._authenticate(fetched, self._files(fetched, formats, digests))
-            findings += said
-        examinations = dict(self._scan(digests))
-        findings += [item for examination in examinations.values() for item in examination.findings]
-        unexamined = [item for examination in examinations.values() for item in examination.unexamined]
-        files = self._files(fetched, {path: item.format for path, item in examinations.items()}, digests)
+        with Digesting(fetched.files) as digesting:
+            return self._examined(fetched, digesting)
+
+    def _examined(self, fetched: Fetched, digesting: Digesting) -> Report:
+        """Scan and convert while digests are taken; then ask whether the files are what somebody vouches for."""
+        hashed = self.options.digests or bool(self.policy.waivers)
+        spare = hashed and self._spares(fetched)
+        if hashed and not spare:
+            digesting.begin()
+        meant = digesting.meant()
+        examinations = dict(self._scan(meant))
+        formats = {path: item.format for path, item in examinations.items()}
         evidence = Evidence(
-            files=files,
-            findings=findings,
-            unexamined=unexamined,
-            families=group([Member(file.path, Format(file.format)) for file in files]),
+            files=self._files(fetched, formats, meant),
+            findings=[item for examination in examinations.values() for item in examination.findings],
+            unexamined=[item for examination in examinations.values() for item in examination.unexamined],
+            families=group([Member(path, kind) for path, kind in formats.items()]),
         )
+        if spare:
+            digesting.begin(spared=to_convert(evidence.families))
+        identify = cache(partial(self._identified, fetched, formats, digesting))
+
+        def complete(evidence: Evidence) -> Evidence:
+            known = identify()
+            said = [*known.findings, *evidence.findings, *changed(known.digests)]
+            return replace(evidence, files=known.files, findings=said)
+
         conversions: tuple[Conversion, ...] = ()
         if self.options.convert:
-            evidence, conversions = self._converted(fetched, digests, evidence, examinations)
-        evidence = replace(evidence, findings=[*evidence.findings, *changed(digests)])
-        judgement = judge(evidence, self.policy, self.started.date())
-        artifact = Artifact(source=fetched.kind, files=files, repo=fetched.repo, revision=fetched.revision)
-        return self._report(artifact, signatures, unexamined, conversions, judgement)
-
-    def _converted(
-        self,
-        fetched: Fetched,
-        digests: Sequence[Digest],
-        evidence: Evidence,
-        examinations: Mapping[str, Examination],
-    ) -> tuple[Evidence, tuple[Conversion, ...]]:
-        """Plan every checkpoint; write the twins if that was asked for and the policy would let a load take them."""
-        planning = self._plan(fetched, digests, examinations)
-        evidence = replace(
-            evidence,
-            findings=[*evidence.findings, *planning.findings],
-            convertible=[item.path for item in planning.planned],
+            twins = Twins(
+                fetched=fetched,
+                wanted=self.options.conversion,
+                output=self.options.convert_to,
+                hub_cache=self.options.hub.cache_dir,
+                progress=self.progress,
+                policy=self.policy,
+                complete=complete,
+                judge=self._judged,
+            )
+            evidence, conversions = twins.made(evidence, meant, examinations)
+        evidence = complete(evidence)
+        artifact = Artifact(
+            source=fetched.kind, files=tuple(evidence.files), repo=fetched.repo, revision=fetched.revision
         )
-        output, wanted = self.options.convert_to, evidence.families.get(PYTORCH, ())
-        if output is None:
-            return evidence, planning.conversions
-        if not wanted:
-            failed = {"the artifact": "it has no PyTorch checkpoint"} if self.options.conversion.required else {}
-            return replace(evidence, failed=failed), planning.conversions
-        salvaged = self._blocked(evidence)
-        if salvaged and not self.options.conversion.salvage:
-            return evidence, planning.conversions
-        missing = set(wanted).difference(evidence.convertible)
-        if missing:
-            reasons = {item.file: item.message for item in planning.findings if item.rule == "AIV410"}
-            failed = {path: reasons.get(path, "it could not be read as a checkpoint") for path in sorted(missing)}
-            return replace(evidence, failed=failed), planning.conversions
-        conversions = self._convert(fetched, planning, evidence, output, salvaged=salvaged)
-        return replace(evidence, converted=True), conversions
+        return self._report(artifact, identify().signatures, evidence.unexamined, conversions, self._judged(evidence))
 
-    def _blocked(self, evidence: Evidence) -> bool:
-        """Whether the policy blocks the twin, or the artifact that it is of, before there is one."""
-        judgement = judge(replace(evidence, converted=True), self.policy, self.started.date())
-        twins = [variant.outcome for variant in judgement.variants if variant.name == TWIN]
-        return bool(twins) and Outcome.BLOCK in (*twins, judgement.verdict.outcome)
+    def _judged(self, evidence: Evidence) -> Judgement:
+        return judge(evidence, self.policy, self.started.date())
 
-    # fetch and digest
+    # fetch, digest, authenticate, scan
 
     def _fetch(self) -> Fetched:
+        from aiverify.signatures.presented import is_signature
         from aiverify.sources.target import open_source
 
         selection = self.options.selection
         if selection.include and self.options.authenticate:  # a selection of files does not deselect their signature
-            selection = replace(selection, include=(*selection.include, "model.sig"))
-        return open_source(self.target, self.options.hub).fetch(selection, self.progress)
+            selection = replace(selection, include=(*selection.include, "model.sig", "model.*.sig"))
+        source = self.options.source or open_source(self.target, self.options.hub)
+        if not self.options.authenticate:
+            return source.fetch(selection, self.progress)
+        wants = is_signature if not self.options.bundles else lambda _: False
+        return source.fetch_previewed(selection, self.progress, Preview(wants=wants, look=self._look))
+
+    def _look(self, stated: Fetched) -> None:
+        """Fetch nothing more of a repository whose listing contradicts its signature."""
+        from aiverify.signatures.preview import foreseen
+
+        signers = self._signers(stated.repo)
+        options = self.options
+        seen = foreseen(stated, bundles=options.bundles, signers=signers, trusted_root=options.trusted_root)
+        if any(effect(item, self.policy) is Outcome.BLOCK for item in seen.findings):
+            self.foreseen = stated, seen
+            raise HostileSourceError(seen.findings[0])
 
     def _files(
         self, fetched: Fetched, formats: Mapping[str, Format], digests: Sequence[Digest]
@@ -187,7 +193,25 @@ class _Run:
             for digest in digests
         )
 
-    # authenticate
+    def _spares(self, fetched: Fetched) -> bool:
+        """Whether nobody asks for the digests of checkpoints: not the user, no source, no signature and no waiver."""
+        from aiverify.signatures.presented import is_signature
+
+        wanted = self.options.convert_to is None or self.options.conversion.digests
+        vouched = self.options.bundles or self.policy.require_signature or self._signers(fetched.repo)
+        signed = any(is_signature(file.path) or file.path.endswith(".sig") for file in fetched.files)
+        return not (wanted or vouched or signed or self.policy.waivers)
+
+    def _identified(self, fetched: Fetched, formats: Mapping[str, Format], digesting: Digesting) -> _Identified:
+        """Wait for the digests, compare them with what the source states, and ask who vouches for them."""
+        digests = digesting.finish(self.progress)
+        files = self._files(fetched, formats, digests)
+        findings = [*fetched.findings, *compare(fetched.files, digests, stated=fetched.kind is SourceKind.HUB)]
+        signatures: tuple[SignatureResult, ...] = ()
+        if self.options.authenticate:
+            signatures, said = self._authenticate(fetched, files)
+            findings += said
+        return _Identified(digests, files, tuple(findings), signatures)
 
     def _authenticate(
         self, fetched: Fetched, files: Sequence[ArtifactFile]
@@ -195,92 +219,31 @@ class _Run:
         from aiverify.signatures.stage import authenticate
 
         self.progress.stage("authenticate")
-        signers = [rule for rule in self.policy.signers if rule.applies_to(fetched.repo)]
         result = authenticate(
             files=files,
             root=fetched.root,
             left_out=fetched.left_out,
-            bundle=self.options.bundle,
-            signers=[_signer(rule) for rule in signers],
+            bundles=self.options.bundles,
+            signers=self._signers(fetched.repo),
             required=self.policy.require_signature,
             trusted_root=self.options.trusted_root,
+            alone=fetched.kind is SourceKind.FILE,
         )
         return result.results, result.findings
 
-    # scan
+    def _signers(self, repo: str | None) -> list[Expectation]:
+        return [rule.expected for rule in self.policy.signers if rule.applies_to(repo)]
 
     def _scan(self, digests: Sequence[Digest]) -> Iterator[tuple[str, Examination]]:
         self.progress.stage("scan", sum(digest.size for digest in digests))
-        with contextlib.ExitStack() as stack:
-            engine = FicklingEngine() if self.options.second_engine else None
-            if engine is not None:
-                stack.callback(engine.close)
-            options = ScanOptions(trust=self.policy.trusted_globals, engine=engine)
-            for digest in digests:
-                self.progress.detail(digest.path)
-                yield digest.path, examine(digest.location, digest.path, options)
-                self.progress.advance(digest.size)
-
-    # convert
-
-    def _plan(self, fetched: Fetched, digests: Sequence[Digest], examinations: Mapping[str, Examination]) -> Planning:
-        from aiverify.convert.planning import Candidate, plan_all
-
-        candidates = [
-            Candidate(
-                path=digest.path,
-                location=digest.location,
-                size=digest.size,
-                sha256=digest.sha256,
-                identity=digest.identity,
-                checkpoint=examinations[digest.path].checkpoint,
-                tensors=examinations[digest.path].tensors,
-            )
-            for digest in digests
-            if file_class(examinations[digest.path].format) is FileClass.WEIGHTS
-        ]
-        configuration = {
-            digest.path: digest.location for digest in digests if examinations[digest.path].format is Format.JSON
-        }
-        return plan_all(candidates, configuration, fetched.left_out)
-
-    def _convert(
-        self, fetched: Fetched, planning: Planning, evidence: Evidence, output: Path, *, salvaged: bool
-    ) -> tuple[Conversion, ...]:
-        """Write the twins of the PyTorch checkpoints into the folder ``output``."""
-        from aiverify.convert.stage import Manner, convert_checkpoints
-
-        members = [item for item in planning.planned if item.path in evidence.families[PYTORCH]]
-        shards = {item.path for item in members}
-        return convert_checkpoints(
-            members,
-            output,
-            self.progress,
-            repo=fetched.repo,
-            revision=fetched.revision,
-            artifact_root=fetched.root if fetched.kind is not SourceKind.FILE else None,
-            hub_cache=self.options.hub.cache_dir,
-            indexes=[index for index in planning.indexes if shards.intersection(index.shards.values())],
-            companions=self._companions(fetched, evidence) if self.options.conversion.with_config else (),
-            manner=Manner(digests=self.options.conversion.digests, salvaged=salvaged),
+        examinations = examine_many(
+            [Subject(location=digest.location, path=digest.path, size=digest.size) for digest in digests],
+            trust=self.policy.trusted_globals,
+            engines=self.options.engines,
+            progress=self.progress,
+            checkpoints=self.options.convert,
         )
-
-    def _companions(self, fetched: Fetched, evidence: Evidence) -> list[Companion]:
-        """Configuration and inert files that nothing was said against, without those that are about the checkpoints."""
-        from aiverify.convert.index import is_index
-        from aiverify.convert.stage import Companion
-
-        doubtful = {item.file for item in evidence.findings if effect(item, self.policy) is not Outcome.PASS}
-        doubtful |= {item.file for item in evidence.unexamined}
-        places = {file.path: file.location for file in fetched.files}
-        return [
-            Companion(path=file.path, location=places[file.path], sha256=file.sha256)
-            for file in evidence.files
-            if file.file_class in (FileClass.CONFIG, FileClass.INERT)
-            and file.path not in doubtful
-            and not is_index(file.path)
-            and not file.path.endswith(".sig")
-        ]
+        return zip((digest.path for digest in digests), examinations, strict=True)
 
     # judge and report
 
@@ -309,9 +272,19 @@ class _Run:
 
     def _refused(self, evidence: Finding) -> Report:
         """The report on a source that behaved as no honest one does. Nothing of it was taken."""
+        if self.foreseen is not None:
+            return self._foreseen(*self.foreseen)
         verdict = Verdict(outcome=Outcome.BLOCK, reasons=(f"{evidence.message} ({evidence.rule})",))
         judgement = Judgement(findings=(evidence,), variants=(), verdict=verdict)
         return self._report(self._nothing(), (), (), (), judgement)
+
+    def _foreseen(self, stated: Fetched, seen: Authentication) -> Report:
+        """The report on a repository whose listing contradicts its signature. Nothing but that was taken."""
+        reasons = tuple(f"{item.file}: {item.message} ({item.rule})" for item in seen.findings[:5])
+        verdict = Verdict(outcome=Outcome.BLOCK, reasons=reasons)
+        judgement = Judgement(findings=seen.findings, variants=(), verdict=verdict)
+        artifact = Artifact(source=stated.kind, files=(), repo=stated.repo, revision=stated.revision)
+        return self._report(artifact, seen.results, (), (), judgement)
 
     def unverified(self, error: AiverifyError) -> Report:
         """The report on a run that could not be done."""
@@ -324,11 +297,3 @@ class _Run:
         if not self.target.startswith("hf://") and os.path.lexists(self.target):
             return Artifact(source=SourceKind.FOLDER, files=())
         return Artifact(source=SourceKind.HUB, files=(), repo=self.target.removeprefix("hf://").partition("@")[0])
-
-
-def _signer(rule: SignerRule) -> Signer:
-    from aiverify.signatures.interface import KeylessSigner, KeySigner
-
-    if rule.key is not None:
-        return KeySigner(pem=rule.key.encode(), name=rule.key_name)
-    return KeylessSigner(identity=rule.identity or "", issuer=rule.issuer or "")

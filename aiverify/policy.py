@@ -25,6 +25,8 @@ from aiverify.errors import AiverifyError
 from aiverify.finding import Severity
 from aiverify.report import PolicyRecord, PolicySource
 from aiverify.rules import rules
+from aiverify.signer_tables import SignerTableError, read_expectation
+from aiverify.signers import Expectation, description
 
 
 class PolicyError(AiverifyError):
@@ -33,16 +35,10 @@ class PolicyError(AiverifyError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerRule:
-    """Who is expected to sign, and for which repositories (shell patterns; local artifacts match only ``*``).
+    """Who is expected to sign, and for which repositories (shell patterns; local artifacts match only ``*``)."""
 
-    Either ``identity`` and ``issuer`` (keyless), or ``key``: the PEM text of a public key, named ``key_name``.
-    """
-
+    expected: Expectation
     repositories: tuple[str, ...] = ("*",)
-    identity: str | None = None
-    issuer: str | None = None
-    key: str | None = None
-    key_name: str = ""
 
     def applies_to(self, repo: str | None) -> bool:
         """Whether the rule speaks of ``repo`` (``None`` for a local artifact)."""
@@ -82,8 +78,8 @@ class Policy:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over everything but the names of files."""
-        nameless = replace(self, sources=(), signers=tuple(replace(signer, key_name="") for signer in self.signers))
-        content = asdict(nameless)
+        content = asdict(replace(self, sources=(), signers=()))
+        content["signers"] = [[rule.repositories, description(rule.expected)] for rule in self.signers]
         canonical = json.dumps(content, sort_keys=True, default=_plain)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -229,24 +225,14 @@ class _Reader:
         return value
 
     def _signer(self, key: str, value: object) -> SignerRule:
-        table = self._table(key, value, {"repositories", "identity", "issuer", "key"})
-        repositories = self._names(f"{key}.repositories", table.get("repositories", ["*"]))
-        if "key" in table:
-            if "identity" in table or "issuer" in table:
-                raise self._error(key, "has a key as well as an identity")
-            name = self._text(f"{key}.key", table["key"])
-            try:
-                pem = (self.path.parent / name).read_text("ascii")
-            except (OSError, ValueError):
-                raise self._error(f"{key}.key", f"cannot read the public key {name}") from None
-            return SignerRule(repositories=repositories, key=pem, key_name=name)
-        if not {"identity", "issuer"} <= set(table):
-            raise self._error(key, "needs identity and issuer together, or key")
-        return SignerRule(
-            repositories=repositories,
-            identity=self._text(f"{key}.identity", table["identity"]),
-            issuer=self._text(f"{key}.issuer", table["issuer"]),
-        )
+        if not isinstance(value, dict):
+            raise self._error(key, "must be a table")
+        table = dict(value)
+        repositories = self._names(f"{key}.repositories", table.pop("repositories", ["*"]))
+        try:
+            return SignerRule(repositories=repositories, expected=read_expectation(table, key, self.path.parent))
+        except SignerTableError as error:
+            raise PolicyError(f"{self.path}: {error}") from None
 
     def _waiver(self, key: str, value: object) -> Waiver:
         table = self._table(key, value, {"rule", "sha256", "reason", "expires"})

@@ -39,6 +39,17 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return max(outcomes, key=lambda outcome: outcome.rank, default=Outcome.PASS)
 
 
+class FileState(enum.StrEnum):
+    """What a signed manifest says about one path."""
+
+    MATCHING = "matching"
+    MISMATCHING = "mismatching"
+    MISSING = "missing"
+    NOT_COMPARED = "not-compared"
+    UNSIGNED = "unsigned"
+    IGNORED = "ignored"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureResult:
     """What one signature was worth.
@@ -46,8 +57,10 @@ class SignatureResult:
     ``kind``: ``keyless``, ``key`` or ``certificate``; ``none`` when the artifact has no signature.
     ``outcome``: ``verified``, ``unpinned`` (valid, but nobody said whom to expect), ``unchecked``, ``failed`` or
     ``absent``.
-    ``signer`` names the identity and issuer, or the key. ``covers`` are the paths whose bytes the signature vouches
-    for.
+    ``signer`` names the identity and issuer, the key, or the certificate. ``covers`` are the paths whose bytes the
+    signature vouches for. ``files`` says of each path, signed or there, what the comparison with the manifest gave; it
+    is empty when there was none. ``partial`` tells that a selection left signed files out of the comparison. ``root``
+    names the trusted root that the result rests on, and how old that is, where it rests on one.
     """
 
     kind: str
@@ -55,6 +68,9 @@ class SignatureResult:
     detail: str
     signer: str | None = None
     covers: tuple[str, ...] = ()
+    files: tuple[tuple[str, FileState], ...] = ()
+    partial: bool = False
+    root: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import functools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 from aiverify.finding import Finding, Location, Severity
 
@@ -15,7 +15,10 @@ HELP_URL = "https://aiverify-weights.readthedocs.io/rules/{rule}/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. ``what`` was seen, ``why`` it matters, how to ``fix`` it."""
+    """One rule. ``what`` was seen, ``why`` it matters, how to ``fix`` it.
+
+    What a rule without ``alarm`` finds is shown with its severity, and weighs on a verdict no more than a low one.
+    """
 
     id: str
     title: str
@@ -23,6 +26,7 @@ class Rule:
     what: str
     why: str
     fix: str
+    alarm: bool = True
 
     @property
     def help_url(self) -> str:
@@ -33,7 +37,7 @@ class Rule:
 @functools.cache
 def rules() -> Mapping[str, Rule]:
     """Every rule by its id, in the order of the ids."""
-    table = tomllib.loads(resources.files("aiverify").joinpath("rules.toml").read_text("utf-8"))
+    table = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))
     return {
         key: Rule(id=key, **{**entry, "severity": Severity(entry["severity"])}) for key, entry in sorted(table.items())
     }

@@ -6,26 +6,32 @@ Training state (optimiser, scheduler, arguments) is never part of a load for inf
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiverify.artifact import FileClass
 from aiverify.formats.interface import Format
-from aiverify.formats.names import OTHER_FRAMEWORK, file_class
+from aiverify.formats.names import OTHER_FRAMEWORK, file_class, is_training_state
 
 SAFETENSORS = "safetensors"
 PYTORCH = "pytorch"
+NUMPY = "numpy"
 TWIN = "pytorch → twin"
+NUMPY_TWIN = "numpy → twin"
 TRAINING = "training state"
+
+#: The families that twins are made of, the first that is there, and what the variant of their twins is called.
+TWINS: Mapping[str, str] = {PYTORCH: TWIN, NUMPY: NUMPY_TWIN}
 
 _FAMILIES: Mapping[Format, str] = {
     Format.SAFETENSORS: SAFETENSORS,
     Format.TORCH_ZIP: PYTORCH,
     Format.TORCH_LEGACY: PYTORCH,
+    Format.TORCH_EXPORT: PYTORCH,
+    Format.TORCH_TAR: PYTORCH,
     Format.PICKLE: PYTORCH,
-    Format.NPY: "numpy",
-    Format.NPZ: "numpy",
+    Format.NPY: NUMPY,
+    Format.NPZ: NUMPY,
     Format.GGUF: "gguf",
     Format.HDF5: "keras",
     Format.ONNX: "onnx",
@@ -33,7 +39,6 @@ _FAMILIES: Mapping[Format, str] = {
     Format.TFLITE: "tflite",
     Format.MSGPACK: "flax",
 }
-_TRAINING = re.compile(r"(?:.*/)?(?:training_args|optimizer|scheduler|scaler|rng_state(?:_\d+)?)\.(?:bin|pt|pth|pkl)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,13 @@ def group(members: Sequence[Member]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(families[name]) for name in order if name in families}
 
 
+def to_convert(families: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The weight files that twins are made of: checkpoints of PyTorch, or if there are none, arrays of numpy."""
+    return next((tuple(families[name]) for name in TWINS if name in families), ())
+
+
 def _family(member: Member) -> str | None:
     if file_class(member.format) is not FileClass.WEIGHTS:
         return None
     family = _FAMILIES.get(member.format, "other weights")
-    return TRAINING if family == PYTORCH and _TRAINING.fullmatch(member.path) else family
+    return TRAINING if family == PYTORCH and is_training_state(member.path) else family

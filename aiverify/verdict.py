@@ -25,7 +25,8 @@ from aiverify.artifact import ArtifactFile, FileClass
 from aiverify.finding import Finding, Severity, Unexamined
 from aiverify.policy import Policy, Waiver
 from aiverify.report import Outcome, Variant, Verdict, worst
-from aiverify.variants import PYTORCH, TRAINING, TWIN
+from aiverify.rules import rules
+from aiverify.variants import TRAINING, TWINS
 
 _LOADED = (FileClass.WEIGHTS, FileClass.CODE, FileClass.CONFIG)
 _MAX_REASONS = 5
@@ -61,9 +62,11 @@ class Judgement:
 
 def effect(finding: Finding, policy: Policy) -> Outcome:
     """What one finding does to a verdict."""
-    if finding.severity.rank >= policy.block_at.rank:
+    alarm = finding.rule not in rules() or rules()[finding.rule].alarm
+    weight = finding.severity.rank if alarm else min(finding.severity.rank, Severity.LOW.rank)
+    if weight >= policy.block_at.rank:
         return Outcome.BLOCK
-    return Outcome.REVIEW if finding.severity.rank >= policy.review_at.rank else Outcome.PASS
+    return Outcome.REVIEW if weight >= policy.review_at.rank else Outcome.PASS
 
 
 def judge(evidence: Evidence, policy: Policy, today: datetime.date) -> Judgement:
@@ -73,7 +76,9 @@ def judge(evidence: Evidence, policy: Policy, today: datetime.date) -> Judgement
     return _Court(replace(evidence, findings=findings), policy).judgement()
 
 
-def _waived(finding: Finding, digests: Mapping[str, str], waivers: Sequence[Waiver], today: datetime.date) -> Finding:
+def _waived(
+    finding: Finding, digests: Mapping[str, str | None], waivers: Sequence[Waiver], today: datetime.date
+) -> Finding:
     for waiver in waivers:
         same = finding.file is not None and digests.get(finding.file) == waiver.sha256
         if same and waiver.rule == finding.rule and today <= waiver.expires:
@@ -123,8 +128,8 @@ class _Court:
         made = []
         for name, paths in self.evidence.families.items():
             made.append(self._variant(name, paths, (self.outcomes[path] for path in paths)))
-            if name == PYTORCH and set(paths) <= set(self.evidence.convertible):
-                made.append(self._variant(TWIN, paths, map(self._twin_outcome, paths)))
+            if name in TWINS and set(paths) <= set(self.evidence.convertible):
+                made.append(self._variant(TWINS[name], paths, map(self._twin_outcome, paths)))
         return tuple(made)
 
     def _variant(self, name: str, paths: Sequence[str], outcomes: Iterable[Outcome]) -> Variant:
@@ -141,7 +146,8 @@ class _Court:
         if chosen is None:
             outcome = worst([Outcome.ERROR, *self.outcomes.values(), self.whole])
             return Verdict(outcome=outcome, reasons=("there are no model weights among the files", *self._causes()))
-        exempt = set(self.evidence.families.get(PYTORCH, ())) if chosen.name == TWIN else set()
+        source = next((name for name, twin in TWINS.items() if twin == chosen.name), None)
+        exempt = set(self.evidence.families.get(source, ())) if source is not None else set()
         others = [
             outcome
             for path, outcome in self.outcomes.items()
@@ -152,7 +158,7 @@ class _Court:
         outcome = worst([chosen.outcome, *others, *failed])
         weights = [path for path in chosen.files if path in self.weights]
         loads = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
-        twin = "the safetensors twin of " if chosen.name == TWIN else ""
+        twin = "the safetensors twin of " if source is not None else ""
         subject = f"the variant {chosen.name}: a load would use {twin}{loads}"
         return Verdict(outcome=outcome, variant=chosen.name, reasons=(subject, *self._causes(exempt)))
 
@@ -161,8 +167,9 @@ class _Court:
         loads = [variant for variant in variants if variant.name != TRAINING] or list(variants)
         if not loads:
             return None
-        twins = [variant for variant in loads if variant.name == TWIN]
-        return twins[0] if twins and self.evidence.converted and loads[0].name == PYTORCH else loads[0]
+        if not self.evidence.converted:
+            return loads[0]
+        return next((variant for variant in loads if variant.name == TWINS.get(loads[0].name)), loads[0])
 
     def _causes(self, exempt: Set[str] = frozenset()) -> list[str]:
         """The gravest findings and the gaps, as sentences."""

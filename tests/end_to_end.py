@@ -99,16 +99,18 @@ class Machine:
         return ran.err.removeprefix("error: ")
 
     def interrupt(
-        self, *arguments: str | Path, when: Callable[[str], bool], patience: float = 10.0, **environment: str
+        self, *arguments: str | Path, when: Callable[[str], bool], patience: float = PATIENCE, **environment: str
     ) -> Ran:
         """Run ``aiverify -v`` and press Ctrl-C as soon as ``when`` is true of a line on stderr.
 
-        It is pressed again whenever the command has not ended for ``patience`` seconds.
+        It is pressed again whenever the command has not ended for ``patience`` seconds. The command is not measured:
+        an interrupt that lands while coverage holds its lock (``Collector.lock_data``) leaves the process waiting for
+        that lock for ever, and what was measured would be lost with the process anyway.
         """
         child = subprocess.Popen(
             [sys.executable, "-m", "aiverify", *map(str, arguments), "-v"],
             cwd=self.here,
-            env=self.environ(**environment),
+            env=self.environ(measured=False, **environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

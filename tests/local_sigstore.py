@@ -12,6 +12,7 @@ import json
 import secrets
 import struct
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -28,8 +29,9 @@ from local_timestamps import timestamp_reply
 
 ISSUER = "https://accounts.example.test"
 SINCE = {"start": "2020-01-01T00:00:00Z"}
-FULCIO_ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
-FULCIO_ISSUER_V2 = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+FULCIO = "1.3.6.1.4.1.57264.1"
+FULCIO_ISSUER = ObjectIdentifier(f"{FULCIO}.1")
+FULCIO_ISSUER_V2 = ObjectIdentifier(f"{FULCIO}.8")
 SCT_LIST = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 
 
@@ -100,9 +102,14 @@ class Authority(SigningKey):
         )
 
     def leaf(
-        self, name: str, key: ec.EllipticCurvePublicKey, usage: ObjectIdentifier, lifetime: timedelta
+        self,
+        name: str,
+        key: ec.EllipticCurvePublicKey,
+        usage: ObjectIdentifier,
+        lifetime: timedelta,
+        age: timedelta = timedelta(seconds=1),
     ) -> x509.CertificateBuilder:
-        start = datetime.now(UTC) - timedelta(seconds=1)
+        start = datetime.now(UTC) - age
         return (
             certificate(name, self.name, key, start, lifetime)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.public), critical=False)
@@ -126,7 +133,13 @@ class LocalSigstore:
         self.rekor, self.rekor2 = Log(), Log()
         self.tsa_root, self.tsa = Authority("tsa-root.test"), SigningKey()
         self.tsa_certificate = (
-            self.tsa_root.leaf("tsa.test", self.tsa.public, ExtendedKeyUsageOID.TIME_STAMPING, timedelta(days=365))
+            self.tsa_root.leaf(
+                "tsa.test",
+                self.tsa.public,
+                ExtendedKeyUsageOID.TIME_STAMPING,
+                lifetime=timedelta(days=365),
+                age=timedelta(days=30),
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self.tsa_root.private, SHA256())
         )
@@ -142,10 +155,13 @@ class LocalSigstore:
         self._server.shutdown()
         self._server.server_close()
 
-    def token(self, identity: str, *, issuer: str = ISSUER) -> str:
-        """An identity token. Clients pass it on unchecked, so any signature will do."""
+    def token(self, identity: str, *, issuer: str = ISSUER, run: Mapping[str, str] | None = None) -> str:
+        """An identity token. Clients pass it on unchecked, so any signature will do.
+
+        ``run`` are claims about the run of a workflow, by the last part of the extension that Fulcio makes of each.
+        """
         now = int(datetime.now(UTC).timestamp())
-        claims = {"iss": issuer, "aud": "sigstore", "sub": identity, "iat": now, "exp": now + 600}
+        claims = {"iss": issuer, "aud": "sigstore", "sub": identity, "iat": now, "exp": now + 600, "run": run or {}}
         return jwt.encode(claims, "k" * 32, "HS256")
 
     def trusted_root(self) -> dict[str, Any]:
@@ -227,6 +243,9 @@ class LocalSigstore:
             .add_extension(x509.UnrecognizedExtension(FULCIO_ISSUER, issuer.encode()), critical=False)
             .add_extension(x509.UnrecognizedExtension(FULCIO_ISSUER_V2, core.UTF8String(issuer).dump()), critical=False)
         )
+        for number, text in claims.get("run", {}).items():
+            extension = x509.UnrecognizedExtension(ObjectIdentifier(f"{FULCIO}.{number}"), core.UTF8String(text).dump())
+            builder = builder.add_extension(extension, critical=False)
         promise = core.OctetString(self._sct_list(builder)).dump()
         leaf = builder.add_extension(x509.UnrecognizedExtension(SCT_LIST, promise), critical=False)
         chain = [leaf.sign(self.fulcio.private, SHA256()), self.fulcio.root]
@@ -286,6 +305,6 @@ class LocalSigstore:
             "canonicalizedBody": text64(body),
         }
 
-    def timestamp(self, request: bytes) -> bytes:
-        """The timestamp authority: a signed statement that what the request names existed now."""
-        return timestamp_reply(request, self.tsa_certificate, self.tsa.sign)
+    def timestamp(self, request: bytes, when: datetime | None = None) -> bytes:
+        """The timestamp authority: a signed statement that what the request names existed now, or ``when``."""
+        return timestamp_reply(request, self.tsa_certificate, self.tsa.sign, when)

@@ -13,11 +13,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 
-def timestamp_reply(request: bytes, certificate: x509.Certificate, sign: Callable[[bytes], bytes]) -> bytes:
-    """A granted time-stamp for the request, dated now, by the holder of ``certificate``."""
+def timestamp_reply(
+    request: bytes, certificate: x509.Certificate, sign: Callable[[bytes], bytes], when: datetime | None = None
+) -> bytes:
+    """A granted time-stamp for the request, dated ``when`` or now, by the holder of ``certificate``."""
     asked = tsp.TimeStampReq.load(request)
     signer = asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER))
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = (when or datetime.now(UTC)).replace(microsecond=0)
     info = tsp.TSTInfo(
         {
             "version": "v1",

@@ -11,6 +11,7 @@ from aiverify.finding import Finding, Location, Severity, Unexamined
 from aiverify.report import (
     Conversion,
     Dropped,
+    FileState,
     Outcome,
     PolicyRecord,
     PolicySource,
@@ -325,6 +326,9 @@ reports = st.builds(
             detail=texts,
             signer=st.none() | texts,
             covers=_tuples(texts),
+            files=_tuples(st.tuples(names, st.sampled_from(FileState))),
+            partial=st.booleans(),
+            root=st.none() | texts,
         )
     ),
     findings=_tuples(_findings),

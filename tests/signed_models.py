@@ -22,6 +22,10 @@ from aiverify.artifact import ArtifactFile, FileClass
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 GIT_PATHS = [".git", ".gitattributes", ".github", ".gitignore"]
 
+_HEADER = b'{"w":{"dtype":"U8","shape":[7],"data_offsets":[0,7]}}   '
+WEIGHTS = len(_HEADER).to_bytes(8, "little") + _HEADER + b"weights"
+"""A valid safetensors file."""
+
 _CLASSES = {
     ".bin": FileClass.WEIGHTS,
     ".safetensors": FileClass.WEIGHTS,
@@ -33,7 +37,7 @@ _CLASSES = {
 def write_model(folder: Path, extra: Mapping[str, bytes] | None = None) -> Path:
     """A small model folder: weights, a configuration, a text, and what else is wanted."""
     content = {
-        "model.safetensors": b"\x08\0\0\0\0\0\0\0{}      weights",
+        "model.safetensors": WEIGHTS,
         "config.json": b'{"model_type": "test"}',
         "README.md": b"# A model\n",
         "sub/tokenizer.json": b"{}",
@@ -67,23 +71,52 @@ def digests(root: Path, ignore: Collection[str] = ()) -> dict[str, str]:
     }
 
 
-def statement(listed: Mapping[str, str], *, ignore: Collection[str] = ()) -> dict[str, Any]:
-    """The in-toto statement about files with these SHA-256 digests."""
+def statement(
+    listed: Mapping[str, str],
+    *,
+    ignore: Collection[str] = (),
+    algorithm: str = "sha256",
+    shard_size: float | None = None,
+) -> dict[str, Any]:
+    """The in-toto statement about resources with these digests; over shards if there is a size for them."""
     names = sorted(listed)
     root = hashlib.sha256(b"".join(bytes.fromhex(listed[name]) for name in names)).hexdigest()
+    shards = {} if shard_size is None else {"shard_size": shard_size}
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "model", "digest": {"sha256": root}}],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {
-            "resources": [{"name": name, "algorithm": "sha256", "digest": listed[name]} for name in names],
+            "resources": [{"name": name, "algorithm": algorithm, "digest": listed[name]} for name in names],
             "serialization": {
-                "method": "files",
-                "hash_type": "sha256",
+                **shards,
+                "method": "shards" if shards else "files",
+                "hash_type": algorithm,
                 "allow_symlinks": False,
                 "ignore_paths": [*GIT_PATHS, *ignore],
             },
         },
+    }
+
+
+def sharded(root: Path, size: int) -> dict[str, str]:
+    """What an honest signer lists over shards of ``size`` bytes: no empty files."""
+    listed = {}
+    for path in digests(root):
+        data = (root / path).read_bytes()
+        for start in range(0, len(data), size):
+            end = min(start + size, len(data))
+            listed[f"{path}:{start}:{end}"] = hashlib.sha256(data[start:end]).hexdigest()
+    return listed
+
+
+def legacy_statement(listed: Mapping[str, str]) -> dict[str, Any]:
+    """The statement of model_signing 0.2: a subject for each file."""
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": name, "digest": {"sha256": listed[name]}} for name in sorted(listed)],
+        "predicateType": "https://model_signing/Digests/v0.1",
+        "predicate": {"unused": "Unused, just passed due to API requirements"},
     }
 
 
@@ -98,11 +131,14 @@ def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def sign_with_key(
-    payload: bytes, key: ec.EllipticCurvePrivateKey, *, payload_type: str = PAYLOAD_TYPE
+    payload: bytes, key: ec.EllipticCurvePrivateKey, *, payload_type: str = PAYLOAD_TYPE, legacy: bool = False
 ) -> dict[str, Any]:
-    """A key bundle."""
+    """A key bundle; ``legacy`` as model_signing 0.2 made it."""
     pae = b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
     algorithm = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[key.curve.key_size]
+    if legacy:
+        pae = f"DSSEV1 {len(payload_type)} {payload_type} {len(payload)} {payload!r}".encode()
+        algorithm = hashes.SHA256()
     signature = key.sign(pae, ec.ECDSA(algorithm))
     return {
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
@@ -126,15 +162,16 @@ def sign_keyless(
     issuer: str = ISSUER,
     rekor: int = 1,
     timestamps: bool = True,
+    run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A keyless bundle, made by sigstore-python."""
+    """A keyless bundle, made by sigstore-python. ``run`` are claims about the run of a workflow."""
     from sigstore.dsse import Statement
     from sigstore.models import ClientTrustConfig
     from sigstore.oidc import IdentityToken
     from sigstore.sign import SigningContext
 
     config = ClientTrustConfig.from_json(sigstore.client_trust_config(rekor=rekor, timestamps=timestamps))
-    token = IdentityToken(sigstore.token(identity, issuer=issuer))
+    token = IdentityToken(sigstore.token(identity, issuer=issuer, run=run))
     with SigningContext.from_trust_config(config).signer(token) as signer:
         bundle: dict[str, Any] = json.loads(signer.sign_dsse(Statement(payload)).to_json())
     return bundle

@@ -17,6 +17,7 @@ from aiverify.demo.stories import IDENTITY, ISSUER
 from aiverify.errors import AiverifyError, UsageError
 from aiverify.policy import SignerRule
 from aiverify.reporters.json import to_dict
+from aiverify.signers import KeylessSigner
 
 VOLATILE = ("started_at", "duration_s", "target", "policy")
 
@@ -40,7 +41,8 @@ def test_the_function_has_every_option_of_the_command_that_is_not_about_printing
         "verbose",
     }
     parameters = set(inspect.signature(aiverify.verify).parameters) - {"target", "progress"}
-    assert options - parameters == {"require_signature"}  # a key of the policy
+    # The first is a key of the policy, the others are forms of trusted_root.
+    assert options - parameters == {"require_signature", "staging", "tuf_url", "tuf_root"}
     assert parameters <= options
 
 
@@ -65,7 +67,7 @@ def test_a_signer_can_be_expected() -> None:
     good = aiverify.verify(SAMPLES / "signed", cert_identity=IDENTITY, cert_oidc_issuer=ISSUER, trusted_root=root)
     assert good.signatures[0].outcome == "verified"
     assert [source.name for source in good.policy.sources] == ["default policy", "--cert-identity"]
-    signer = aiverify.Policy(signers=(SignerRule(identity="you", issuer=ISSUER),))
+    signer = aiverify.Policy(signers=(SignerRule(expected=KeylessSigner("you", ISSUER)),))
     bad = aiverify.verify(SAMPLES / "signed", policy=signer, trusted_root=root)
     assert bad.verdict.outcome is aiverify.Outcome.BLOCK
     tampered = aiverify.verify(SAMPLES / "tampered", key=TRUST / "publisher.pub")

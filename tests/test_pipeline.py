@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -15,8 +18,8 @@ from lying_hub import LyingHub
 from aiverify.artifact import FileClass, SourceKind
 from aiverify.demo.hub import LocalHub
 from aiverify.errors import AiverifyError
-from aiverify.pipeline import Options, run
-from aiverify.policy import Policy
+from aiverify.pipeline import Conversions, Options, run
+from aiverify.policy import Policy, Waiver
 from aiverify.report import Outcome
 from aiverify.sources.interface import HubOptions, Selection
 
@@ -47,7 +50,7 @@ class Watcher:
 def test_the_stages_come_in_their_order_and_count_every_byte(tmp_path: Path) -> None:
     watcher = Watcher()
     run(str(SAMPLES / "checkpoint"), Options(convert_to=tmp_path / "converted"), watcher)
-    assert watcher.stages == ["fetch", "digest", "authenticate", "scan", "convert"]
+    assert watcher.stages == ["fetch", "scan", "digest", "authenticate", "convert"]  # two shards: digests come first
     size = sum(path.stat().st_size for path in (SAMPLES / "checkpoint").iterdir())
     for stage in ("digest", "scan"):
         assert watcher.totals[stage] == watcher.done[stage] == size
@@ -57,7 +60,7 @@ def test_the_stages_come_in_their_order_and_count_every_byte(tmp_path: Path) -> 
 def test_stages_can_be_left_out() -> None:
     watcher = Watcher()
     report = run(str(SAMPLES / "checkpoint"), Options(authenticate=False, convert=False), watcher)
-    assert watcher.stages == ["fetch", "digest", "scan"]
+    assert watcher.stages == ["fetch", "scan", "digest"]
     assert (report.signatures, report.conversions) == ((), ())
 
 
@@ -68,12 +71,17 @@ def test_nothing_is_written_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert files_below(tmp_path) == before
 
 
-@pytest.mark.parametrize("stage", ["digest", "authenticate", "scan"])
+@pytest.mark.parametrize("stage", ["scan", "digest", "authenticate"])
 def test_a_target_that_vanishes_is_an_error_or_a_block_and_never_a_pass(tmp_path: Path, stage: str) -> None:
     model = weights(tmp_path / "model")
     watcher = Watcher(**{stage: lambda: shutil.rmtree(model)})
-    with pytest.raises(AiverifyError, match="cannot be read"):
-        run(str(model), Options(), watcher)
+    if stage == "scan":
+        with pytest.raises(AiverifyError, match="cannot be read"):
+            run(str(model), Options(), watcher)
+        return
+    report = run(str(model), Options(), watcher)
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert {finding.rule for finding in report.findings} >= {"AIV103"}
 
 
 @pytest.mark.parametrize("stage", ["authenticate", "scan", "convert"])
@@ -88,6 +96,7 @@ def test_a_file_that_changes_during_the_run_blocks(tmp_path: Path, stage: str) -
     report = run(str(model), Options(convert_to=tmp_path / "converted"), Watcher(**{stage: change}))
     assert report.verdict.outcome is Outcome.BLOCK
     assert "AIV103" in {finding.rule for finding in report.findings}
+    assert stage == "convert" or not (tmp_path / "converted").exists()
 
 
 def test_a_file_that_is_swapped_for_another_of_the_same_size_and_time_blocks(tmp_path: Path) -> None:
@@ -113,6 +122,102 @@ def test_a_checkpoint_that_is_swapped_before_its_conversion_gives_no_twin(tmp_pa
     with pytest.raises(AiverifyError):
         run(str(path.parent), options, Watcher(convert=lambda: shutil.copy(other, path)))
     assert not (tmp_path / "converted").exists()
+
+
+def lone_checkpoint(folder: Path) -> Path:
+    """A model of one checkpoint, whose conversion begins while its digest is taken."""
+    torch = pytest.importorskip("torch")
+    return save_with_torch({"weight": torch.zeros(100)}, folder / "pytorch_model.bin")
+
+
+def test_a_lone_checkpoint_is_converted_while_its_digest_is_taken_and_published_after_it(tmp_path: Path) -> None:
+    path, out = lone_checkpoint(tmp_path / "model"), tmp_path / "out"
+    seen: dict[str, bool] = {}
+
+    def look(stage: str) -> Callable[[], object]:
+        return lambda: seen.update({stage: any(out.glob("*")) if out.exists() else False})
+
+    watcher = Watcher(digest=look("digest"), authenticate=look("authenticate"))
+    report = run(str(path.parent), Options(convert_to=out), watcher)
+    assert watcher.stages == ["fetch", "scan", "convert", "digest", "authenticate"]
+    assert {stage: watcher.totals[stage] for stage in watcher.done} == watcher.done
+    assert seen == {"digest": False, "authenticate": False}
+    assert report.verdict.outcome is Outcome.PASS
+    record = json.loads((out / "model.safetensors.receipt.json").read_bytes())
+    assert record["predicate"]["source"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("salvage", [False, True])
+@pytest.mark.parametrize("stage", ["digest", "authenticate"])
+def test_a_file_that_changes_while_the_digest_is_awaited_leaves_no_twin(
+    tmp_path: Path, stage: str, salvage: bool
+) -> None:
+    path = lone_checkpoint(tmp_path / "model")
+    options = Options(convert_to=tmp_path / "out", conversion=Conversions(salvage=salvage))
+    report = run(str(path.parent), options, Watcher(**{stage: lambda: path.write_bytes(path.read_bytes())}))
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert "AIV103" in {finding.rule for finding in report.findings}
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signature_that_fails_leaves_no_twin_though_the_work_was_done(tmp_path: Path) -> None:
+    path = lone_checkpoint(tmp_path / "model")
+    shutil.copy(SAMPLES / "signed" / "model.sig", path.parent)
+    watcher = Watcher()
+    report = run(str(path.parent), Options(convert_to=tmp_path / "out"), watcher)
+    assert watcher.stages.index("convert") < watcher.stages.index("authenticate")
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert not (tmp_path / "out").exists()
+
+
+def test_salvaged_tensors_say_so_when_only_the_signature_speaks_against_them(tmp_path: Path) -> None:
+    path = lone_checkpoint(tmp_path / "model")
+    shutil.copy(SAMPLES / "signed" / "model.sig", path.parent)
+    options = Options(convert_to=tmp_path / "out", conversion=Conversions(salvage=True))
+    assert run(str(path.parent), options).verdict.outcome is Outcome.BLOCK
+    record = json.loads((tmp_path / "out" / "model.safetensors.receipt.json").read_bytes())
+    assert record["predicate"]["salvaged"] is True
+
+
+def test_without_digests_a_local_checkpoint_is_not_hashed(tmp_path: Path) -> None:
+    path = lone_checkpoint(tmp_path / "model")
+    (path.parent / "config.json").write_text("{}")
+    options = Options(convert_to=tmp_path / "out", conversion=Conversions(digests=False))
+    watcher = Watcher()
+    report = run(str(path.parent), options, watcher)
+    assert report.verdict.outcome is Outcome.PASS
+    assert {file.path: file.sha256 is None for file in report.artifact.files} == {
+        "config.json": False,
+        "pytorch_model.bin": True,
+    }
+    assert watcher.totals["digest"] == watcher.done["digest"] == 2
+
+
+@pytest.mark.parametrize("reason", ["signature", "waiver", "required"])
+def test_without_digests_a_checkpoint_is_hashed_all_the_same_where_somebody_needs_it(
+    tmp_path: Path, reason: str
+) -> None:
+    path = lone_checkpoint(tmp_path / "model")
+    policy = Policy()
+    if reason == "signature":
+        shutil.copy(SAMPLES / "signed" / "model.sig", path.parent)
+    elif reason == "waiver":
+        expires = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+        policy = Policy(waivers=(Waiver(rule="AIV201", sha256="0" * 64, reason="why", expires=expires),))
+    else:
+        policy = Policy(require_signature=True)
+    options = Options(policy=policy, convert_to=tmp_path / "out", conversion=Conversions(digests=False))
+    assert all(file.sha256 for file in run(str(path.parent), options).artifact.files)
+
+
+def test_without_digests_a_hub_repository_is_hashed_all_the_same(tmp_path: Path) -> None:
+    with LocalHub(SAMPLES.parent) as hub:
+        options = Options(
+            hub=HubOptions(endpoint=hub.endpoint, cache_dir=tmp_path / "cache"),
+            convert_to=tmp_path / "out",
+            conversion=Conversions(digests=False),
+        )
+        assert all(file.sha256 for file in run("demo/checkpoint", options).artifact.files)
 
 
 def test_a_server_that_would_steer_the_client_blocks_with_a_report(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from aiverify.finding import Severity
 from aiverify.policy import DEFAULT_POLICY, Policy, PolicyError, SignerRule, Waiver, read_policy
 from aiverify.report import PolicySource
+from aiverify.signers import AllOf, AnyOf, CertificateSigner, Expectation, KeylessSigner, KeySigner, Threshold
 
 DIGEST = "0123456789abcdef" * 4
 WAIVER = f'[[waivers]]\nrule = "AIV302"\nsha256 = "{DIGEST}"\nreason = "seen"\nexpires = 2027-01-31\n'
@@ -58,8 +59,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         twin_of_blocked=True,
         trusted_globals=frozenset(("mylib.Settings",)),
         signers=(
-            SignerRule(repositories=("org/*",), identity="me@example.org", issuer="https://issuer.example.org"),
-            SignerRule(key=PEM, key_name="publisher.pub"),
+            SignerRule(repositories=("org/*",), expected=KeylessSigner("me@example.org", "https://issuer.example.org")),
+            SignerRule(expected=KeySigner(PEM.encode(), "publisher.pub")),
         ),
         waivers=(Waiver(rule="AIV302", sha256=DIGEST, reason="seen", expires=datetime.date(2027, 1, 31)),),
         sources=(read(tmp_path, re.sub("(?m)^ +", "", text)).sources),
@@ -203,7 +204,7 @@ def test_a_source_that_may_only_tighten_may_tighten(tmp_path: Path, text: str) -
     assert read(tmp_path, text, may_weaken=False) == read(tmp_path, text)
 
 
-SIGNER = SignerRule(identity="me", issuer="https://issuer")
+SIGNER = SignerRule(expected=KeylessSigner("me", "https://issuer"))
 CHANGES = [
     {"require_signature": True},
     {"review_at": Severity.LOW},
@@ -213,11 +214,11 @@ CHANGES = [
     {"accept_unexamined": ("*",)},
     {"twin_of_blocked": True},
     {"signers": (SIGNER,)},
-    {"signers": (replace(SIGNER, identity="you"),)},
-    {"signers": (replace(SIGNER, issuer="https://other"),)},
+    {"signers": (SignerRule(expected=KeylessSigner("you", "https://issuer")),)},
+    {"signers": (SignerRule(expected=KeylessSigner("me", "https://other")),)},
     {"signers": (replace(SIGNER, repositories=("org/*",)),)},
-    {"signers": (SignerRule(key=PEM),)},
-    {"signers": (SignerRule(key=PEM + "\n"),)},
+    {"signers": (SignerRule(expected=KeySigner(PEM.encode())),)},
+    {"signers": (SignerRule(expected=KeySigner(PEM.encode() + b"\n")),)},
     {"waivers": (Waiver(rule="AIV302", sha256=DIGEST, reason="r", expires=datetime.date(2027, 1, 1)),)},
     {"waivers": (Waiver(rule="AIV303", sha256=DIGEST, reason="r", expires=datetime.date(2027, 1, 1)),)},
     {"waivers": (Waiver(rule="AIV302", sha256="0" * 64, reason="r", expires=datetime.date(2027, 1, 1)),)},
@@ -234,7 +235,9 @@ def test_the_digest_changes_with_everything_that_can_change_a_verdict() -> None:
 def test_the_digest_does_not_change_with_the_names_of_files() -> None:
     elsewhere = replace(DEFAULT_POLICY, sources=(PolicySource(name="elsewhere.toml", digest="0" * 64),))
     assert elsewhere.digest == DEFAULT_POLICY.digest
-    first, second = (Policy(signers=(SignerRule(key=PEM, key_name=name),)) for name in ("a.pub", "b.pub"))
+    first, second = (
+        Policy(signers=(SignerRule(expected=KeySigner(PEM.encode(), name)),)) for name in ("a.pub", "b.pub")
+    )
     assert first.digest == second.digest
 
 
@@ -260,11 +263,11 @@ def test_the_digest_does_not_depend_on_the_order_of_a_set() -> None:
 def test_a_signer_is_expected_for_the_repositories_that_its_rule_names(
     patterns: tuple[str, ...], repo: str | None, applies: bool
 ) -> None:
-    assert SignerRule(repositories=patterns).applies_to(repo) is applies
+    assert SignerRule(expected=SIGNER.expected, repositories=patterns).applies_to(repo) is applies
 
 
 def test_an_option_names_the_only_signer_and_says_so() -> None:
-    other = replace(SIGNER, identity="somebody else")
+    other = SignerRule(expected=KeylessSigner("somebody else", "https://issuer"))
     policy = Policy(signers=(other,)).with_signer(SIGNER, "--cert-identity")
     assert policy.signers == (SIGNER,)
     assert policy.require_signature
@@ -305,7 +308,9 @@ def test_tightening_never_loses_what_either_policy_demands(file: Policy, environ
 
 def test_tightening_does_not_put_one_signer_in_the_place_of_another() -> None:
     with pytest.raises(PolicyError, match="names the expected signers already"):
-        Policy(signers=(SIGNER,)).tightened_by(Policy(signers=(replace(SIGNER, identity="you"),)))
+        Policy(signers=(SIGNER,)).tightened_by(
+            Policy(signers=(SignerRule(expected=KeylessSigner("you", "https://issuer")),))
+        )
 
 
 # properties
@@ -353,3 +358,83 @@ def test_any_file_gives_a_policy_or_a_policy_error(
     assert policy.review_at.rank <= policy.block_at.rank
     if not may_weaken:
         assert DEFAULT_POLICY.tightened_by(policy).digest == policy.digest
+
+
+SIGNER_TABLES = [
+    (
+        "identity = 'a@b'\nissuer = 'i'\nsource_repository = 'r'\nsource_ref = 'refs/tags/*'\nworkflow = 'w'",
+        KeylessSigner("a@b", "i", "r", "refs/tags/*", "w"),
+    ),
+    ("ca = 'publisher.pub'", CertificateSigner(PEM.encode())),
+    ("ca = 'publisher.pub'\nsubject = 'CN=Release,O=Acme'", CertificateSigner(PEM.encode(), "CN=Release,O=Acme")),
+    (
+        "any_of = [{ key = 'publisher.pub' }, { identity = 'a', issuer = 'i' }]",
+        AnyOf((KeySigner(PEM.encode()), KeylessSigner("a", "i"))),
+    ),
+    (
+        "threshold = 2\nof = [{ key = 'publisher.pub' }, { identity = 'a', issuer = 'i' }, { ca = 'publisher.pub' }]",
+        Threshold(2, (KeySigner(PEM.encode()), KeylessSigner("a", "i"), CertificateSigner(PEM.encode()))),
+    ),
+    (
+        "all_of = [{ key = 'publisher.pub' }, { any_of = [{ identity = 'a', issuer = 'i' }] }]",
+        AllOf((KeySigner(PEM.encode()), AnyOf((KeylessSigner("a", "i"),)))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), SIGNER_TABLES)
+def test_signers_and_their_combinations_are_read(tmp_path: Path, text: str, expected: Expectation) -> None:
+    (tmp_path / "publisher.pub").write_text(PEM)
+    (rule,) = read(tmp_path, f"[[signers]]\nrepositories = ['org/*']\n{text}").signers
+    assert rule == SignerRule(expected=expected, repositories=("org/*",))
+
+
+BROKEN_SIGNERS = [
+    ("threshold = 1", "signers[0]"),
+    ("of = [{ key = 'publisher.pub' }]", "signers[0]"),
+    ("threshold = 2\nof = [{ key = 'publisher.pub' }]", "signers[0]"),
+    ("threshold = 0\nof = [{ key = 'publisher.pub' }]", "signers[0]"),
+    ("threshold = '1'\nof = [{ key = 'publisher.pub' }]", "signers[0].threshold"),
+    ("threshold = true\nof = [{ key = 'publisher.pub' }]", "signers[0].threshold"),
+    ("threshold = 1\nof = []", "signers[0].of"),
+    ("threshold = 1\nof = [1]", "signers[0].of[0]"),
+    ("threshold = 1\nof = [{ any_of = [{ key = 'publisher.pub' }] }]", "signers[0].of[0]"),
+    ("threshold = 2\nof = [{ key = 'publisher.pub' }, { key = 'publisher.pub' }]", "signers[0]"),
+    ("any_of = []", "signers[0].any_of"),
+    ("any_of = { key = 'publisher.pub' }", "signers[0].any_of"),
+    ("any_of = [{ identity = 'a' }]", "signers[0].any_of[0]"),
+    ("any_of = [{ identity = 'a', issuer = 1 }]", "signers[0].any_of[0].issuer"),
+    ("any_of = [{ key = 'publisher.pub', repositories = ['*'] }]", "signers[0].any_of[0]"),
+    ("any_of = [{ key = 'publisher.pub' }]\nall_of = [{ key = 'publisher.pub' }]", "signers[0]"),
+    ("all_of = [{ any_of = [{ kay = 'publisher.pub' }] }]", "signers[0].all_of[0].any_of[0].kay"),
+    ("ca = 'no such file'", "signers[0].ca"),
+    ("ca = 'publisher.pub'\nsubject = 'nobody'", "signers[0].subject"),
+    ("ca = 'publisher.pub'\nsubject = ''", "signers[0].subject"),
+    ("subject = 'CN=a'", "signers[0]"),
+    ("identity = 'a'\nissuer = 'https://*'", "signers[0]"),
+    ("identity = '**'\nissuer = 'i'", "signers[0]"),
+    ("identity = 'a'\nissuer = 'i'\nsource_ref = 1", "signers[0].source_ref"),
+    ("source_ref = 'refs/tags/*'", "signers[0]"),
+]
+
+
+@pytest.mark.parametrize(("text", "key"), BROKEN_SIGNERS)
+def test_a_broken_signer_is_an_error_that_names_the_key(tmp_path: Path, text: str, key: str) -> None:
+    (tmp_path / "publisher.pub").write_text(PEM)
+    with pytest.raises(PolicyError) as refused:
+        read(tmp_path, f"[[signers]]\n{text}")
+    assert str(refused.value).startswith(f"{tmp_path / 'policy.toml'}: {key}: ")
+
+
+def test_signers_are_not_nested_without_end(tmp_path: Path) -> None:
+    deep = "any_of = [{ " * 20 + "key = 'publisher.pub'" + " }]" * 20
+    with pytest.raises(PolicyError, match="levels deep"):
+        read(tmp_path, f"[[signers]]\n{deep}")
+
+
+@given(st.text(max_size=60))
+def test_arbitrary_text_is_a_policy_or_an_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    try:
+        read(tmp_path_factory.getbasetemp(), f"[[signers]]\n{text}".encode("utf-8", "surrogatepass"))
+    except PolicyError:
+        return

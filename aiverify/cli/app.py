@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from aiverify.cli import convert, demo, explain, scan, verify
+from aiverify.cli.parameters import QuickCommand, QuickGroup
 from aiverify.cli.printing import say
 from aiverify.version import __version__
 
@@ -16,7 +16,7 @@ class Interrupted(SystemExit):
     """The user pressed Ctrl-C, and what was begun has been cleaned up."""
 
 
-class _Commands(TyperGroup):
+class _Commands(QuickGroup):
     """The commands. An interrupt is neither a verdict nor a crash: exit code 2."""
 
     def invoke(self, ctx: Any) -> object:
@@ -37,11 +37,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 pass, 1 review or block, 2 could not verify.",
 )
-app.command()(verify.verify)
-app.command()(scan.scan)
-app.command()(convert.convert)
-app.command()(explain.explain)
-app.command()(demo.demo)
+app.command(cls=QuickCommand)(verify.verify)
+app.command(cls=QuickCommand)(scan.scan)
+app.command(cls=QuickCommand)(convert.convert)
+app.command(cls=QuickCommand)(explain.explain)
+app.command(cls=QuickCommand)(demo.demo)
 
 
 def _version(wanted: bool) -> None:

@@ -27,7 +27,18 @@ def convert(
     ] = None,
     salvage: Annotated[
         bool,
-        typer.Option("--salvage", help="Take the tensors of a blocked target, too. The verdict stays block."),
+        typer.Option(
+            "--salvage",
+            help="Take the tensors of a blocked target, too, and what can be converted beside what cannot. "
+            "The verdict stays what it is.",
+        ),
+    ] = False,
+    lower: Annotated[
+        bool,
+        typer.Option(
+            "--lower",
+            help="Take apart, without loss, what safetensors cannot hold: complex128, sparse, quantised, conjugated.",
+        ),
     ] = False,
     with_config: Annotated[
         bool, typer.Option("--with-config", help="Copy configuration, tokenizer and texts beside the twins.")
@@ -58,8 +69,13 @@ def convert(
     cert_identity: options.CertIdentity = None,
     cert_oidc_issuer: options.CertOidcIssuer = None,
     key: options.Key = None,
-    bundle: options.Bundle = None,
+    ca: options.Ca = None,
+    ca_subject: options.CaSubject = None,
+    bundle: options.Bundle = [],  # noqa: B006
     trusted_root: options.TrustedRoot = None,
+    staging: options.Staging = False,
+    tuf_url: options.TufUrl = None,
+    tuf_root: options.TufRoot = None,
     require_signature: options.RequireSignature = False,
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     report: Annotated[
@@ -77,6 +93,7 @@ def convert(
     """
     from aiverify import api
     from aiverify.cli.session import errors_said, examine_all, overruled_by, write
+    from aiverify.cli.trust import trust_source
     from aiverify.configuration import load_policy
     from aiverify.errors import UsageError
 
@@ -102,12 +119,14 @@ def convert(
             rules = rules.requiring_signature("--require-signature")
         if overruled_by(rules, context):
             cert_identity = cert_oidc_issuer = None
+        root = trust_source(trusted_root, staging=staging, tuf_url=tuf_url, tuf_root=tuf_root, offline=offline)
 
         def examine(target: str, progress: Progress) -> Report:
             return api.convert(
                 target,
                 folders[target],
                 salvage=salvage,
+                lower=lower,
                 digests=not no_digests,
                 with_config=with_config,
                 policy=rules,
@@ -121,8 +140,10 @@ def convert(
                 cert_identity=cert_identity,
                 cert_oidc_issuer=cert_oidc_issuer,
                 key=key,
+                ca=ca,
+                ca_subject=ca_subject,
                 bundle=bundle,
-                trusted_root=trusted_root,
+                trusted_root=root,
                 progress=progress,
             )
 
@@ -158,7 +179,8 @@ def _check(receipt: Path, source: Path | None, twin: Path | None, *, as_json: bo
 
     from aiverify.cli.printing import tell
     from aiverify.cli.progress import progress_on
-    from aiverify.convert.proof import DisprovedError, check_receipt
+    from aiverify.convert.proof import check_receipt
+    from aiverify.convert.proving import DisprovedError
 
     answer: dict[str, object] = {"receipt": str(receipt)}
     try:

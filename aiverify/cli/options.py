@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 _HUB = "Hub"
 _SIGNATURES = "Signatures"
 _OUTPUT = "Output"
+MACHINE, ALL = "machine", "all"
 
 
 class OutputFormat(enum.StrEnum):
@@ -31,6 +33,15 @@ Include = Annotated[
 ]
 Exclude = Annotated[
     list[str], typer.Option(help="No files that match this pattern. May be repeated.", rich_help_panel=_HUB)
+]
+Engine = Annotated[
+    list[str],
+    typer.Option(
+        help="Second opinions beside that of the machine, which always judges: fickling (the default), all (that come "
+        "with aiverify), machine (none), or the name of an engine that you installed. May be repeated.",
+        metavar="machine|fickling|all|NAME",
+        show_default=False,
+    ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.", rich_help_panel=_HUB)]
 CacheDir = Annotated[Path | None, typer.Option(help="The Hub client's cache.", rich_help_panel=_HUB)]
@@ -65,13 +76,41 @@ CertOidcIssuer = Annotated[
     ),
 ]
 Key = Annotated[Path | None, typer.Option(help="Public key (PEM) that must have signed.", rich_help_panel=_SIGNATURES)]
-Bundle = Annotated[
+Ca = Annotated[
     Path | None,
-    typer.Option(envvar="SIGSTORE_BUNDLE", help="Signature bundle; otherwise model.sig.", rich_help_panel=_SIGNATURES),
+    typer.Option(
+        help="Certificates (PEM) of the authority that the signer must be under.", rich_help_panel=_SIGNATURES
+    ),
+]
+CaSubject = Annotated[
+    str | None,
+    typer.Option(
+        help="Who the signer's certificate must be for, as in CN=Release,O=Acme.", rich_help_panel=_SIGNATURES
+    ),
+]
+Bundle = Annotated[
+    list[Path],
+    typer.Option(
+        envvar="SIGSTORE_BUNDLE",
+        help="Signature bundle; otherwise model.sig. May be repeated.",
+        rich_help_panel=_SIGNATURES,
+    ),
 ]
 TrustedRoot = Annotated[
     Path | None,
     typer.Option(help="Sigstore trusted root (JSON); otherwise the public instance.", rich_help_panel=_SIGNATURES),
+]
+Staging = Annotated[
+    bool,
+    typer.Option("--staging", help="Trust Sigstore's staging instance instead.", rich_help_panel=_SIGNATURES),
+]
+TufUrl = Annotated[
+    str | None,
+    typer.Option(help="TUF repository of a private Sigstore instance; needs --tuf-root.", rich_help_panel=_SIGNATURES),
+]
+TufRoot = Annotated[
+    Path | None,
+    typer.Option(help="The root.json to trust that repository by.", rich_help_panel=_SIGNATURES),
 ]
 RequireSignature = Annotated[
     bool,
@@ -89,3 +128,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict.", 
 Verbose = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="Say more.", rich_help_panel=_OUTPUT, show_default=False)
 ]
+
+
+def second_engines(names: Sequence[str]) -> tuple[str, ...]:
+    """The engines beside the machine that the values of ``--engine`` stand for."""
+    from aiverify.pickles.engine import BUILT_IN
+
+    chosen = [engine for name in names or [ALL] for engine in (BUILT_IN if name == ALL else [name])]
+    return tuple(dict.fromkeys(name for name in chosen if name != MACHINE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -10,12 +11,15 @@ from aiverify.cli import options
 from aiverify.progress import Progress
 from aiverify.report import Report
 
+STDIN = "-"
+
 
 def scan(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Folders and files.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Folders and files; - reads stdin.")],
     policy: options.Policy = None,
     include: options.Include = [],  # noqa: B006 - typer reads it and makes a new list
     exclude: options.Exclude = [],  # noqa: B006
+    engine: options.Engine = [],  # noqa: B006
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     output: options.Output = None,
     quiet: options.Quiet = False,
@@ -28,13 +32,25 @@ def scan(
     from aiverify import api
     from aiverify.cli.session import errors_said, examine_all, write
     from aiverify.configuration import load_policy
+    from aiverify.errors import UsageError
 
     verbosity = -1 if quiet else verbose
     with errors_said():
-        rules = load_policy(paths, explicit=policy)
+        if paths.count(STDIN) > 1 or (STDIN in paths and sys.stdin is None):
+            raise UsageError("stdin can be read only once, and not when it is closed", hint="Give - once.")
+        rules = load_policy([path for path in paths if path != STDIN], explicit=policy)
+        engines = options.second_engines(engine)
 
         def examine(path: str, progress: Progress) -> Report:
-            return api.scan(path, policy=rules, include=include, exclude=exclude, progress=progress)
+            return api.scan(
+                sys.stdin.buffer if path == STDIN else path,
+                policy=rules,
+                include=include,
+                exclude=exclude,
+                engines=engines,
+                digests=format is not options.OutputFormat.HUMAN,  # a report for people shows none
+                progress=progress,
+            )
 
         reports, outcome = examine_all(paths, examine, policy=rules, verbosity=verbosity)
         write(reports, format, output, verbosity=verbosity)

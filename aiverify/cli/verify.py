@@ -31,8 +31,13 @@ def verify(
     cert_identity: options.CertIdentity = None,
     cert_oidc_issuer: options.CertOidcIssuer = None,
     key: options.Key = None,
-    bundle: options.Bundle = None,
+    ca: options.Ca = None,
+    ca_subject: options.CaSubject = None,
+    bundle: options.Bundle = [],  # noqa: B006
     trusted_root: options.TrustedRoot = None,
+    staging: options.Staging = False,
+    tuf_url: options.TufUrl = None,
+    tuf_root: options.TufRoot = None,
     require_signature: options.RequireSignature = False,
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     output: options.Output = None,
@@ -45,6 +50,7 @@ def verify(
     """
     from aiverify import api
     from aiverify.cli.session import errors_said, examine_all, overruled_by, write
+    from aiverify.cli.trust import trust_source
     from aiverify.configuration import load_policy
 
     verbosity = -1 if quiet else verbose
@@ -54,6 +60,7 @@ def verify(
             rules = rules.requiring_signature("--require-signature")
         if overruled_by(rules, context):
             cert_identity = cert_oidc_issuer = None
+        root = trust_source(trusted_root, staging=staging, tuf_url=tuf_url, tuf_root=tuf_root, offline=offline)
 
         def examine(target: str, progress: Progress) -> Report:
             return api.verify(
@@ -69,8 +76,10 @@ def verify(
                 cert_identity=cert_identity,
                 cert_oidc_issuer=cert_oidc_issuer,
                 key=key,
+                ca=ca,
+                ca_subject=ca_subject,
                 bundle=bundle,
-                trusted_root=trusted_root,
+                trusted_root=root,
                 convert_to=convert_to,
                 progress=progress,
             )

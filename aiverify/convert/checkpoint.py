@@ -22,25 +22,28 @@ files are walked from front to back.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from aiverify.convert.gather import MAX_HELD
+from aiverify.convert.lowering import sign_bits
 from aiverify.convert.modules import is_source_id
 from aiverify.convert.plan import (
     ConsumedStorage,
     ConversionPlan,
+    Lowered,
     NotConvertibleError,
     PlannedTensor,
     Transform,
 )
 from aiverify.convert.strides import is_contiguous, tiling
 from aiverify.convert.tensors import StorageId, View, read_storage
-from aiverify.convert.walk import RESERVED, select
+from aiverify.convert.walk import RESERVED, select, shown_path
 from aiverify.formats.checkpoint import StorageRange
 from aiverify.formats.safetensors import MAX_HEADER, shown
 from aiverify.pickles.graph import Graph, Value
+from aiverify.report import Dropped
 
 EXPANSION = 4
 EXPANSION_FREE = 1 << 20
@@ -50,6 +53,8 @@ PASSES = 8
 PASSES_FREE = 1 << 30
 MAX_STEPS = 10_000_000
 ALIGNMENT = 8
+
+LOWERED = "aiverify.lowered"
 
 _FORMAT = "format"
 
@@ -61,14 +66,17 @@ def plan(
     *,
     byteorder: Literal["little", "big"] = "little",
     source_size: int,
+    left_out: Sequence[tuple[str, str]] = (),
+    lower: bool = False,
 ) -> ConversionPlan:
     """Plan the twin of the checkpoint whose pickle describes ``root``.
 
     ``storages`` says per storage key where its bytes lie in the source file of ``source_size`` bytes, or why they
-    cannot be used. ``byteorder`` is that of the storages. Raises NotConvertibleError.
+    cannot be used. ``byteorder`` is that of the storages; ``left_out`` is what stands beside the pickle. With
+    ``lower``, tensors that safetensors cannot hold are taken apart. Raises NotConvertibleError.
     """
     _check_stream(graph)
-    selection = select(root)
+    selection = select(root, lower=lower)
     stored, aliases = _without_ties(selection.views)
     consumed = _consumed(stored, storages, source_size)
     tensors = sorted(
@@ -77,15 +85,22 @@ def plan(
     )
     placed = _placed(tensors)
     _check_work(placed, source_size, _inflated(consumed, source_size))
-    header = _header(placed, aliases)
+    metadata = _metadata(aliases, selection.lowered)
+    header = _header(placed, metadata)
     return ConversionPlan(
         tensors=placed,
         aliases=aliases,
-        dropped=tuple(selection.dropped),
+        dropped=(
+            *selection.dropped,
+            *_taken_apart(selection.lowered),
+            *(Dropped(path=shown_path(path), type=kind) for path, kind in left_out),
+        ),
         storages=tuple(sorted(consumed.values(), key=lambda storage: (storage.range.offset, storage.key))),
         header=header,
         source_size=source_size,
         output_size=len(header) + sum(tensor.length for tensor in placed),
+        metadata=metadata,
+        lowered=tuple(selection.lowered),
     )
 
 
@@ -163,11 +178,12 @@ def _planned(name: str, view: View, storage: StorageRange, byteorder: str) -> Pl
     if swap > 1 and view.storage.dtype is None and storage.byteorder is None:
         raise NotConvertibleError(name, "torch does not swap the bytes of an untyped storage: which order is meant?")
     contiguous = not numel or is_contiguous(view.size, view.stride)
+    flip = sign_bits(view)
     tensor = PlannedTensor(
         name=name,
         dtype=dtype.safetensors,
         shape=shape,
-        transform=_transform(contiguous=contiguous, swapped=swap > 1),
+        transform=Transform.FLIP if flip else _transform(contiguous=contiguous, swapped=swap > 1),
         storage=view.storage.key,
         source_offset=storage.offset,
         source_length=0,
@@ -177,6 +193,7 @@ def _planned(name: str, view: View, storage: StorageRange, byteorder: str) -> Pl
         stride=view.stride,
         itemsize=dtype.size,
         swap=swap,
+        flip=flip,
     )
     skip = storage.skip + view.offset * dtype.size
     if not numel:
@@ -224,9 +241,26 @@ def _check_work(tensors: tuple[PlannedTensor, ...], source_size: int, inflated: 
             raise NotConvertibleError(tensor.name, "its compressed entry would have to be inflated too often")
 
 
-def _header(tensors: tuple[PlannedTensor, ...], aliases: tuple[tuple[str, str], ...]) -> bytes:
+def _metadata(aliases: Sequence[tuple[str, str]], lowered: Sequence[Lowered]) -> dict[str, str]:
+    """What loaders expect, the aliases, and how tensors were taken apart, which cannot be put together without."""
+    metadata = {_FORMAT: "pt", **dict(aliases)}
+    if lowered:
+        if LOWERED in metadata:
+            raise NotConvertibleError(LOWERED, "a tied tensor whose name is needed for something else")
+        records = {item.name: {"form": item.form, **item.facts} for item in lowered}
+        metadata[LOWERED] = json.dumps(records, separators=(",", ":"), sort_keys=True)
+    return metadata
+
+
+def _taken_apart(lowered: Sequence[Lowered]) -> Iterator[Dropped]:
+    """The tensors that do not stand in the twin as they are, for the report."""
+    for item in lowered:
+        yield Dropped(path=shown_path(item.name), type=f"{item.facts['dtype']} tensor, stored as {item.form}")
+
+
+def _header(tensors: tuple[PlannedTensor, ...], metadata: Mapping[str, str]) -> bytes:
     """The length and the JSON of the header, padded so that the data is aligned."""
-    entries: dict[str, object] = {RESERVED: {_FORMAT: "pt", **dict(aliases)}}
+    entries: dict[str, object] = {RESERVED: metadata}
     for tensor in tensors:
         entries[tensor.name] = {
             "dtype": tensor.dtype,

@@ -6,17 +6,15 @@ The digests are always those of bytes that were read from the file, never of byt
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from threading import Condition
 from types import TracebackType
 from typing import Self
 
 from aiverify.convert.plan import SourceChangedError
-from aiverify.convert.reading import Consumer, Ranges, read_through
+from aiverify.convert.reading import Consumer, Fan, Ranges, read_through
 from aiverify.progress import Progress
-
-CHUNK = 1 << 20
 
 
 class RangeDigests:
@@ -52,16 +50,17 @@ def range_digests(file: int, size: int, ranges: Sequence[tuple[int, int]], progr
 class Follower:
     """Reads a file in a thread of its own, in order, as far as it is complete. Use it as a context manager."""
 
-    def __init__(self, file: int, take: Consumer, advance: Callable[[int], object]) -> None:
-        """``take`` gets every chunk with its offset, ``advance`` the number of bytes that were read."""
+    def __init__(self, file: int, size: int, consumers: Sequence[Consumer], advance: Callable[[int], object]) -> None:
+        """Each of ``consumers`` gets every chunk, ``advance`` the number of bytes that were read."""
         self._file = file
-        self._take = take
+        self._size = size
+        self._consumers = consumers
         self._advance = advance
-        self._buffer = memoryview(bytearray(CHUNK))
-        self._thread = ThreadPoolExecutor(1)
-        self._last: Future[None] | None = None
-        self._done = 0
+        self._complete = 0
         self._stopped = False
+        self._further = Condition()
+        self._thread = ThreadPoolExecutor(1)
+        self._work = self._thread.submit(self._follow)
 
     def __enter__(self) -> Self:
         return self
@@ -69,24 +68,39 @@ class Follower:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped = True
+        with self._further:
+            self._stopped = True
+            self._further.notify()
         self._thread.shutdown(cancel_futures=True)
 
     def reach(self, end: int) -> None:
-        """The first ``end`` bytes of the file are complete."""
-        if self._last is not None and self._last.done():
-            self._last.result()
-        self._last = self._thread.submit(self._read_to, end)
+        """The first ``end`` bytes of the file are complete. Raises what went wrong in the thread."""
+        if self._work.done():
+            self._work.result()
+        with self._further:
+            self._complete = end
+            self._further.notify()
 
-    def finish(self, size: int) -> None:
-        """All ``size`` bytes are complete. Returns when they have been taken."""
-        self._thread.submit(self._read_to, size).result()
+    def finish(self) -> None:
+        """The whole file is complete. Returns when all of it has been taken."""
+        self.reach(self._size)
+        self._work.result()
 
-    def _read_to(self, end: int) -> None:
-        while self._done < end and not self._stopped:
-            count = os.preadv(self._file, [self._buffer[: end - self._done]], self._done)
-            if not count:
-                raise SourceChangedError(f"the file ends at byte {self._done}")
-            self._take(self._done, self._buffer[:count])
-            self._advance(count)
-            self._done += count
+    def _await(self, end: int) -> int:
+        """How far the file is complete, when that is ``end`` or when nobody waits for the rest any more."""
+        with self._further:
+            self._further.wait_for(lambda: self._stopped or self._complete >= end)
+            return self._complete
+
+    def _follow(self) -> None:
+        done = 0
+        with Fan(self._consumers, self._size) as fan:
+            while done < self._size and not self._stopped:
+                complete = self._await(min(done + fan.chunk, self._size))  # a piece of a chunk is not worth a turn
+                while done < complete and not self._stopped:
+                    count = fan.hand_on(self._file, done, complete)
+                    if not count:
+                        raise SourceChangedError(f"the file ends at byte {done}")
+                    self._advance(count)
+                    done += count
+            fan.drain()

@@ -29,7 +29,7 @@ MAX_HELD = 256 << 20
 
 
 def gather(tensor: PlannedTensor, read: Read, write: Write) -> None:
-    """Read the elements of ``tensor``, reverse their bytes if it says so, and write them in order."""
+    """Read the elements of ``tensor``, reverse bytes and flip bits if it says so, and write them in order."""
     if not tensor.length:
         return
     if tensor.inflated is not None:
@@ -42,6 +42,7 @@ def gather(tensor: PlannedTensor, read: Read, write: Write) -> None:
         tile = _Tile(tensor, plan.axes, reach)
         tile.fill(read, base, plan.reading)
         _reverse(tile.data, tensor.swap)
+        _flip(tile.data, tensor.flip)
         start = sum(index * axis.output for index, axis in zip(corner, plan.axes, strict=True))
         tile.write(write, start)
 
@@ -56,6 +57,7 @@ def _inflate(tensor: PlannedTensor, inflated: Inflated, read: Read, write: Write
     offset = 0
     for part in parts:
         _reverse(part, tensor.swap)
+        _flip(part, tensor.flip)
         write(memoryview(part), offset)
         offset += len(part)
 
@@ -125,3 +127,13 @@ def _reverse(data: bytearray, width: int) -> None:
         values = array(_FORMATS[width], data)
         values.byteswap()
         data[:] = values.tobytes()
+
+
+def _flip(data: bytearray, pattern: bytes) -> None:
+    """Flip the bits of ``pattern``, over and over, in place. Tiles begin and end between two patterns."""
+    if pattern:
+        times, rest = divmod(len(data), len(pattern))
+        if rest:
+            raise ValueError("a tile that ends inside an element")
+        flipped = int.from_bytes(data, "little") ^ int.from_bytes(pattern * times, "little")
+        data[:] = flipped.to_bytes(len(data), "little")

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from aiverify.convert.plan import ConversionError
+from aiverify.convert.plan import ConversionError, ConversionPlan
 from aiverify.finding import Finding, Severity
 from aiverify.formats.safetensors import is_plain, shown
 from aiverify.rules import finding
@@ -28,7 +28,7 @@ MAX_INDEX = 100_000_000
 SUFFIX = ".safetensors"
 
 _INDEX = re.compile(r"(?P<model>.+)\.(?:bin|pt|pth|ckpt|safetensors)\.index(?P<variant>(?:\.[^.]+)?)\.json")
-_CHECKPOINTS = frozenset({".bin", ".ckpt", ".dat", ".pickle", ".pkl", ".pt", ".pth", ".th"})
+_CHECKPOINTS = frozenset({".bin", ".ckpt", ".dat", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pt2", ".pth", ".th"})
 _EXAMPLES = 3
 
 
@@ -126,6 +126,34 @@ def twin_index_path(path: str) -> str:
     if match is None:
         return str(file.with_name(f"{file.stem}{SUFFIX}.index.json"))
     return str(file.with_name(f"{_model(match['model'])}{SUFFIX}.index{match['variant']}.json"))
+
+
+def rebuilt_index(
+    index: ShardIndex, plans: Mapping[str, ConversionPlan], twins: Mapping[str, str]
+) -> tuple[str, bytes]:
+    """Path and content of the index of the twins, from the tensors that they store.
+
+    ``plans`` and ``twins`` are by the path of the checkpoint. Raises ConversionError.
+    """
+    members = set(index.shards.values())
+    missing = sorted(members.difference(twins))
+    if missing:
+        raise ConversionError(
+            f"{index.path} names {len(missing)} shards that are not converted, the first is {missing[0]}",
+            hint="A model with a part of its shards is of no use. Convert all of them.",
+        )
+    path = PurePosixPath(twin_index_path(index.path))
+    shards: dict[str, str] = {}
+    total = 0
+    for source, plan in plans.items():
+        if source not in members:
+            continue
+        for tensor in plan.tensors:
+            if tensor.name in shards:
+                raise ConversionError(f"two shards of {index.path} hold the tensor {tensor.name}")
+            shards[tensor.name] = str(PurePosixPath(twins[source]).relative_to(path.parent))
+            total += tensor.length
+    return str(path), twin_index(shards, total)
 
 
 def twin_index(shards: Mapping[str, str], total_size: int) -> bytes:

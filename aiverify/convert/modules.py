@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiverify.convert.containers import read_mapping
+from aiverify.convert.lowering import is_special
 from aiverify.convert.plan import NotConvertibleError
 from aiverify.convert.tensors import is_tensor
 from aiverify.formats.safetensors import shown
@@ -125,7 +126,7 @@ def _named(state: Mapping[str, Value], table: str, path: str) -> list[tuple[str,
 def _tensors(state: Mapping[str, Value], table: str, path: str) -> list[tuple[str, Value]]:
     entries = _named(state, table, path)
     for name, value in entries:
-        if not is_tensor(value):
+        if not is_tensor(value) and not is_special(value):
             raise NotConvertibleError(f"{path}.{name}" if path else name, f"in {table}, and not a plain tensor")
     return entries
 

@@ -7,7 +7,8 @@ safetensors knows and bytes that lie inside the source file; every name is store
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aiverify.errors import AiverifyError
 from aiverify.formats.checkpoint import Inflated, StorageRange
@@ -51,11 +52,24 @@ class ConsumedStorage:
     range: StorageRange
 
 
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A tensor that safetensors cannot hold and that was taken apart: ``form`` says how, ``facts`` what else it needs.
+
+    ``facts`` are JSON values by name; ``parts`` among them are the names of the tensors that are stored of it.
+    """
+
+    name: str
+    form: str
+    facts: Mapping[str, object]
+
+
 class Transform(enum.StrEnum):
     """What happens to the bytes of a tensor on their way into the twin.
 
     ``copy`` promises that the bytes in the twin are the source range, byte for byte. ``inflate`` stands for everything
-    that is done with a compressed source range, gathering and swapping included.
+    that is done with a compressed source range, gathering and swapping included; ``flip`` for everything that is done
+    with a tensor some of whose bits are flipped.
     """
 
     COPY = "copy"
@@ -63,6 +77,7 @@ class Transform(enum.StrEnum):
     BYTESWAP = "byteswap"
     GATHER_BYTESWAP = "gather+byteswap"
     INFLATE = "inflate"
+    FLIP = "flip"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +87,8 @@ class PlannedTensor:
     ``dtype`` and ``shape`` are what its header says. ``source_offset`` and ``source_length`` are the bytes of the
     source file from its first to its last element, ``offset`` and ``length`` its bytes in the data part of the twin.
     ``size`` and ``stride`` count elements of ``itemsize`` bytes, as torch does; ``swap`` is the width in bytes that is
-    reversed. With ``inflated`` the source range is a whole deflated entry, and the first element stands ``skip`` bytes
-    into what comes out of it.
+    reversed; ``flip`` is, after that, a pattern of bits to flip, over and over (empty: none). With ``inflated`` the
+    source range is a whole deflated entry, and the first element stands ``skip`` bytes into what comes out of it.
     """
 
     name: str
@@ -89,6 +104,7 @@ class PlannedTensor:
     stride: tuple[int, ...]
     itemsize: int
     swap: int = 1
+    flip: bytes = b""
     inflated: Inflated | None = None
     skip: int = 0
 
@@ -104,7 +120,8 @@ class ConversionPlan:
     """How to write one twin.
 
     ``tensors`` are in the order of their bytes in the twin. ``aliases`` are pairs of a removed name and the stored name
-    that stands for it. ``header`` is everything before the data: the length and the padded JSON. Sizes are in bytes.
+    that stands for it. ``lowered`` are tensors of the checkpoint that are stored in another form. ``metadata`` is what
+    the header says besides, ``header`` everything before the data: the length and the padded JSON. Sizes are in bytes.
     """
 
     tensors: tuple[PlannedTensor, ...]
@@ -114,6 +131,8 @@ class ConversionPlan:
     header: bytes
     source_size: int
     output_size: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    lowered: tuple[Lowered, ...] = ()
 
     @property
     def names(self) -> int:

@@ -20,9 +20,9 @@ from aiverify.rules import finding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A file of weights: its path in the artifact, where it lies, its size in bytes and SHA-256.
+    """A file of weights: its path in the artifact, where it lies, its size in bytes, and which file it is.
 
-    ``identity`` tells which file had the SHA-256, where that is known. ``checkpoint`` is what the scan left of a
+    ``sha256`` is what it must have where its identity is not known. ``checkpoint`` is what the scan left of a
     checkpoint that could be read. ``tensors`` are the names in a file that is no checkpoint, ``None`` where they are
     not known.
     """
@@ -30,7 +30,7 @@ class Candidate:
     path: str
     location: Path
     size: int
-    sha256: str
+    sha256: str | None = None
     identity: Identity | None = None
     checkpoint: Checkpoint | None = None
     tensors: tuple[str, ...] | None = None
@@ -52,11 +52,17 @@ class Planning:
         )
 
 
-def plan_all(candidates: Sequence[Candidate], configuration: Mapping[str, Path], left_out: Sequence[str]) -> Planning:
+def plan_all(
+    candidates: Sequence[Candidate],
+    configuration: Mapping[str, Path],
+    left_out: Sequence[str],
+    *,
+    lower: bool = False,
+) -> Planning:
     """Plan every checkpoint among ``candidates``, and compare the shard indexes with what the shards hold.
 
     ``configuration`` are the JSON files of the artifact by path, ``left_out`` paths that the selection excluded: a
-    shard among them is not missing, only absent.
+    shard among them is not missing, only absent. With ``lower``, tensors that safetensors cannot hold are taken apart.
     """
     planned: list[PlannedCheckpoint] = []
     findings: list[Finding] = []
@@ -66,7 +72,7 @@ def plan_all(candidates: Sequence[Candidate], configuration: Mapping[str, Path],
         if candidate.checkpoint is None:
             continue
         try:
-            item = _planned(candidate, candidate.checkpoint)
+            item = _planned(candidate, candidate.checkpoint, lower=lower)
         except NotConvertibleError as error:
             findings.append(finding("AIV410", str(error), file=candidate.path))
         else:
@@ -83,13 +89,21 @@ def plan_all(candidates: Sequence[Candidate], configuration: Mapping[str, Path],
     return Planning(planned=tuple(planned), indexes=tuple(indexes), findings=tuple(findings))
 
 
-def _planned(candidate: Candidate, checkpoint: Checkpoint) -> PlannedCheckpoint:
+def _planned(candidate: Candidate, checkpoint: Checkpoint, *, lower: bool) -> PlannedCheckpoint:
     graph = checkpoint.graph
     return PlannedCheckpoint(
         path=candidate.path,
         location=candidate.location,
         sha256=candidate.sha256,
         identity=candidate.identity,
-        plan=plan(graph.root, graph, checkpoint.storages, byteorder=checkpoint.byteorder, source_size=candidate.size),
+        plan=plan(
+            graph.root,
+            graph,
+            checkpoint.storages,
+            byteorder=checkpoint.byteorder,
+            source_size=candidate.size,
+            left_out=checkpoint.left_out,
+            lower=lower,
+        ),
         pickle=pickle_facts(graph, checkpoint.stream_sha256),
     )

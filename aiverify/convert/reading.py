@@ -1,7 +1,8 @@
-"""One pass over a file, from front to back, with several readers of the same bytes at the same time.
+"""Reading a file once, from front to back, for several consumers of its bytes; reading and writing exact amounts.
 
-Each consumer runs in a thread of its own and gets every chunk in order; hashing, checksums and writing release the
-interpreter lock, so they overlap. Memory is ``CHUNKS`` chunks of ``CHUNK`` bytes, whatever the size of the file.
+Two ways. What is cheap for each byte is done one after the other on a small piece that is still in the processor's
+cache. What is dear, such as hashing, is done on larger chunks by several threads at the same time: it releases the
+interpreter lock. Memory is one ``PIECE``, or ``CHUNKS`` times ``CHUNK`` bytes, whatever the size of the file.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TypeAlias
+from types import TracebackType
+from typing import Self, TypeAlias
 
 from aiverify.convert.plan import SourceChangedError
 from aiverify.progress import Progress
 
+PIECE = 1 << 19
 CHUNK = 4 << 20
 CHUNKS = 3
 
@@ -22,30 +25,78 @@ Consumer: TypeAlias = Callable[[int, memoryview], object]
 """Takes a chunk and its offset in the file. The chunk is good until it returns."""
 
 
+class Fan:
+    """Hands the chunks of one file to several consumers, each in a thread of its own. Use it as a context manager."""
+
+    def __init__(self, consumers: Sequence[Consumer], size: int) -> None:
+        """``size`` is that of the file in bytes."""
+        self._consumers = consumers
+        self._buffers = [memoryview(bytearray(min(CHUNK, size))) for _ in range(CHUNKS)]
+        self._pending: list[list[Future[object]]] = [[] for _ in self._buffers]
+        self.chunk = len(self._buffers[0])
+        self._turn = 0
+        self._threads = ExitStack()
+        self._pools = [self._threads.enter_context(ThreadPoolExecutor(1)) for _ in consumers]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.close()
+
+    def hand_on(self, file: int, offset: int, end: int) -> int:
+        """Read a chunk from ``offset``, at most to ``end``, and hand it on; its length, 0 at the end of the file.
+
+        Raises what a consumer raised.
+        """
+        _wait(self._pending[self._turn])
+        chunk = self._buffers[self._turn][: end - offset]
+        length = os.preadv(file, [chunk], offset)
+        if not length:
+            return 0
+        self._pending[self._turn] = [
+            pool.submit(consumer, offset, chunk[:length])
+            for pool, consumer in zip(self._pools, self._consumers, strict=True)
+        ]
+        self._turn = (self._turn + 1) % len(self._buffers)
+        return length
+
+    def drain(self) -> None:
+        """Return when everything was taken. Raises what a consumer raised."""
+        for futures in self._pending:
+            _wait(futures)
+
+
 def read_through(file: int, size: int, consumers: Sequence[Consumer], progress: Progress) -> None:
     """Hand every byte of ``file`` (a descriptor), ``size`` of them, to all ``consumers``.
 
     Raises SourceChangedError if the file ends early, and whatever a consumer raises.
     """
-    with ExitStack() as threads:
-        pools = [threads.enter_context(ThreadPoolExecutor(1)) for _ in consumers]
-        buffers = [memoryview(bytearray(min(CHUNK, size))) for _ in range(CHUNKS)]
-        pending: list[list[Future[object]]] = [[] for _ in buffers]
-        offset = turn = 0
+    with Fan(consumers, size) as fan:
+        offset = 0
         while offset < size:
-            _wait(pending[turn])
-            chunk = buffers[turn][: size - offset]
-            length = os.preadv(file, [chunk], offset)
+            length = fan.hand_on(file, offset, size)
             if not length:
                 raise SourceChangedError(f"the file ends at byte {offset}, {size} were expected")
-            pending[turn] = [
-                pool.submit(consumer, offset, chunk[:length]) for pool, consumer in zip(pools, consumers, strict=True)
-            ]
             offset += length
-            turn = (turn + 1) % len(buffers)
             progress.advance(length)
-        for futures in pending:
-            _wait(futures)
+        fan.drain()
+
+
+def read_in_pieces(file: int, size: int, consumers: Sequence[Consumer], progress: Progress) -> None:
+    """Like ``read_through``, but the consumers take turns in this thread."""
+    buffer = memoryview(bytearray(min(PIECE, size)))
+    offset = 0
+    while offset < size:
+        length = os.preadv(file, [buffer[: size - offset]], offset)
+        if not length:
+            raise SourceChangedError(f"the file ends at byte {offset}, {size} were expected")
+        for consumer in consumers:
+            consumer(offset, buffer[:length])
+        offset += length
+        progress.advance(length)
 
 
 def read_exactly(file: int, offset: int, length: int) -> bytes:

@@ -1,8 +1,9 @@
 """The record that proves how a twin came about: an in-toto statement that stands beside it.
 
 It names the source file by its digest, and for every tensor the byte range that it was taken from and the digest of
-its bytes in the twin. For a tensor with the transform ``copy``, hashing those two ranges is the whole proof. Nothing in
-it depends on time, place or machine: the same source, the same options and the same version of aiverify give the same
+its bytes in the twin. For a tensor with the transform ``copy``, hashing those two ranges is the whole proof; for the
+others, the receipt says what else was done. Tensors that were taken apart are listed under ``lowered``. Nothing in it
+depends on time, place or machine: the same source, the same options and the same version of aiverify give the same
 receipt, byte for byte. What was not proved is listed under ``checks.missing``, and absent where it would stand.
 
 Source: in-toto Attestation Framework, Statement v1.
@@ -10,9 +11,12 @@ Source: in-toto Attestation Framework, Statement v1.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from aiverify import __version__
 from aiverify.convert.plan import ConversionPlan, PlannedTensor, Transform
@@ -21,8 +25,11 @@ from aiverify.pickles.graph import Graph
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://aiverify-weights.readthedocs.io/conversion-receipt/v1"
+INDEX_TYPE = "https://aiverify-weights.readthedocs.io/index-receipt/v1"
 FORMAT = 1
 SUFFIX = ".receipt.json"
+
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +66,9 @@ def receipt(
     digests: TwinDigests,
     *,
     salvaged: bool = False,
-) -> bytes:
-    """The receipt of the twin with the file name ``twin``, as JSON. ``salvaged``: the source itself is blocked."""
-    stated = [storage for storage in plan.storages if storage.range.crc32 is not None]
+) -> Iterator[bytes]:
+    """The receipt of the twin with the file name ``twin``, as JSON in parts. ``salvaged``: the source is blocked."""
+    stated, verified = _checksums(plan, digests)
     statement = {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": twin, "digest": {"sha256": digests.twin} if digests.twin is not None else {}}],
@@ -79,25 +86,72 @@ def receipt(
             "pickle": {"sha256": pickle.sha256, "globals": pickle.globals, "opcodes": pickle.opcodes},
             "salvaged": salvaged,
             "twin": {"size": digests.size, "data_offset": len(plan.header)},
-            "tensors": [_tensor(tensor, digests.tensors) for tensor in plan.tensors],
             "aliases": dict(plan.aliases),
+            "lowered": [{"name": item.name, "form": item.form, **item.facts} for item in plan.lowered],
             "dropped": [{"path": dropped.path, "type": dropped.type} for dropped in plan.dropped],
             "checks": {
-                "checksums_verified": len(stated) if digests.checksums else 0,
+                "checksums_verified": verified,
                 "storages_used": len(plan.storages),
                 "opened_with_safetensors": True,
-                "missing": _missing(digests, checksums=bool(stated)),
+                "missing": _missing(source, digests, checksums=verified < stated),
             },
+        },
+    }
+    text = json.dumps(statement, indent=2).removesuffix("\n  }\n}")
+    yield f'{text},\n    "tensors": ['.encode()
+    # One by one, because all of them together are larger than everything else; one line each is enough to read.
+    for start in range(0, len(plan.tensors), _AT_ONCE):
+        lines = [json.dumps(_tensor(tensor, digests.tensors)) for tensor in plan.tensors[start : start + _AT_ONCE]]
+        yield ((",\n      " if start else "\n      ") + ",\n      ".join(lines)).encode()
+    yield b"\n    ]\n  }\n}\n"
+
+
+def index_receipt(index: PurePosixPath, content: bytes, origin: str, twins: Mapping[str, str | None]) -> bytes:
+    """The receipt of ``content``, the rebuilt index that stands at ``index`` in the output, as JSON.
+
+    ``origin`` is the path of the index in whose place it was made, ``twins`` the SHA-256 of each twin by its path in
+    the output, ``None`` where it was not taken.
+    """
+    stated = json.loads(content)
+    shards = Counter(stated["weight_map"].values())
+    statement = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": index.name, "digest": {"sha256": hashlib.sha256(content).hexdigest()}}],
+        "predicateType": INDEX_TYPE,
+        "predicate": {
+            "format": FORMAT,
+            "converter": {"name": "aiverify-weights", "version": __version__},
+            "source": {"name": origin},
+            "shards": [
+                {"name": name, "sha256": twins.get(str(index.parent / name)), "tensors": shards[name]}
+                for name in sorted(shards)
+            ],
+            "total_size": stated["metadata"]["total_size"],
         },
     }
     return json.dumps(statement, indent=2).encode() + b"\n"
 
 
-def _missing(digests: TwinDigests, *, checksums: bool) -> list[str]:
+def _checksums(plan: ConversionPlan, digests: TwinDigests) -> tuple[int, int]:
+    """For how many storages the archive states a checksum, and how many of these were verified.
+
+    Stored ones are verified on the way, if digests are taken at all. Deflated ones are verified whenever they are
+    inflated, and that is whenever a tensor needs a byte of them.
+    """
+    inflated = {tensor.storage for tensor in plan.tensors if tensor.inflated is not None}
+    stated = verified = 0
+    for storage in plan.storages:
+        if storage.range.crc32 is not None or storage.range.inflated is not None:
+            stated += 1
+            verified += storage.key in inflated if storage.range.inflated is not None else digests.checksums
+    return stated, verified
+
+
+def _missing(source: SourceFacts, digests: TwinDigests, *, checksums: bool) -> list[str]:
     """What a conversion can prove and this one did not."""
     gaps = {
-        "checksums of the archive": checksums and not digests.checksums,
-        "SHA-256 of the source": digests.source is None,
+        "checksums of the archive": checksums,
+        "SHA-256 of the source": source.sha256 is None,
         "SHA-256 of the twin": digests.twin is None,
         "SHA-256 of each tensor": digests.twin is None,
     }
@@ -115,10 +169,12 @@ def _tensor(tensor: PlannedTensor, digests: Mapping[str, str]) -> dict[str, obje
     }
     if tensor.name in digests:
         facts["sha256"] = digests[tensor.name]
-    if tensor.transform in (Transform.GATHER, Transform.GATHER_BYTESWAP, Transform.INFLATE):
+    if tensor.transform not in (Transform.COPY, Transform.BYTESWAP):
         facts["strides"] = {"size": tensor.size, "stride": tensor.stride, "itemsize": tensor.itemsize}
-    if tensor.transform in (Transform.BYTESWAP, Transform.GATHER_BYTESWAP, Transform.INFLATE):
+    if tensor.transform not in (Transform.COPY, Transform.GATHER):
         facts["swap"] = tensor.swap
+    if tensor.flip:
+        facts["flip"] = tensor.flip.hex()
     if tensor.inflated is not None:
         facts["inflated"] = {"length": tensor.inflated.length, "crc32": tensor.inflated.crc32, "skip": tensor.skip}
     return facts

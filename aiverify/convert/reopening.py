@@ -3,8 +3,9 @@
 The library insists on a framework, of which numpy is the smallest, although names, types and shapes need none. numpy is
 not a dependency, so this process, which does nothing else, gives it an empty module of that name.
 
-Reads one JSON object from standard input (``path``, and ``packages``: where to find the library) and writes one:
-``metadata`` and ``tensors`` (name to dtype and shape), or ``error``.
+Reads one JSON object from standard input (``path``, and ``packages``: where to find the library) and writes one on a
+line of its own: ``metadata``, or ``error``. A line for each tensor follows, in the order of their names: name, dtype,
+shape.
 """
 
 import json
@@ -21,12 +22,12 @@ def main() -> None:
 
     try:
         with safetensors.safe_open(question["path"], framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.offset_keys()}
-            tensors = {name: [view.get_dtype(), view.get_shape()] for name, view in slices.items()}
-            answer = {"metadata": file.metadata(), "tensors": tensors}
+            print(json.dumps({"metadata": file.metadata()}))
+            for name in sorted(file.offset_keys()):
+                view = file.get_slice(name)
+                print(json.dumps([name, view.get_dtype(), view.get_shape()]))
     except (safetensors.SafetensorError, OSError) as error:
-        answer = {"error": str(error)}
-    json.dump(answer, sys.stdout)
+        print(json.dumps({"error": str(error)}))
 
 
 if __name__ == "__main__":

@@ -7,63 +7,46 @@ Rules it keeps:
    refuses the whole run before anything is written. So a run that was stopped is completed by the next one.
 3. What is finished stays when a run is stopped or fails, with two exceptions: folders that would stay empty, and
    everything that was written from an artifact whose files are no longer what was examined.
-4. An index is written last, and only when every one of its shards was converted.
+4. An index is written last, with a receipt of its own, and only when every one of its shards was converted.
+5. Nothing gets a name before whoever runs the stage has cleared it: digests and signatures may still be in the making
+   when the work on a single checkpoint begins. Where there is more to write, or to compare, they come first.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from aiverify.convert.clearance import Clearance
 from aiverify.convert.folder import check_folder, check_room
-from aiverify.convert.index import ShardIndex, twin_index, twin_index_path, twin_paths
+from aiverify.convert.index import ShardIndex, rebuilt_index, twin_index_path, twin_paths
 from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChangedError, StorageChecksumError
 from aiverify.convert.publishing import ExistsError, new_file
 from aiverify.convert.reading import write_exactly
-from aiverify.convert.receipt import SUFFIX, PickleFacts, SourceFacts, receipt
+from aiverify.convert.receipt import SUFFIX, PickleFacts, SourceFacts, index_receipt, receipt
 from aiverify.convert.writer import Known, TwinDigests, compare_twin, open_regular, write_twin
 from aiverify.digests.hashing import Identity
 from aiverify.progress import Progress
 from aiverify.report import Conversion
 
-_MAX_COMPANION = 64 << 20
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCheckpoint:
-    """A checkpoint to convert: its POSIX path in the artifact, where it lies, its SHA-256, and what was made of it.
+    """A checkpoint to convert: its POSIX path in the artifact, where it lies, and what was made of it.
 
-    ``identity`` tells which file had the SHA-256; without it, it is taken again.
+    ``identity`` tells which file was read. Without it the file is hashed, and must have the SHA-256 if that is stated.
     """
 
     path: str
     location: Path
-    sha256: str
+    sha256: str | None = None
     plan: ConversionPlan
     pickle: PickleFacts
     identity: Identity | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Companion:
-    """A small file that goes beside the twins as it is: its POSIX path, where it lies, and the SHA-256 it must have."""
-
-    path: str
-    location: Path
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How twins are made. Without ``digests`` it is faster, and less is proved; ``salvaged``: the source is blocked."""
-
-    digests: bool = True
-    salvaged: bool = False
 
 
 def convert_checkpoints(
@@ -76,40 +59,39 @@ def convert_checkpoints(
     artifact_root: Path | None = None,
     hub_cache: Path | None = None,
     indexes: Sequence[ShardIndex] = (),
-    companions: Sequence[Companion] = (),
-    manner: Manner = Manner(),
+    digests: bool = True,
+    clear: Callable[[], Clearance] = Clearance,
 ) -> tuple[Conversion, ...]:
     """Write twin and receipt of every checkpoint, and the index of each sharded one, into the folder ``output``.
 
     ``artifact_root`` is the folder of the artifact (``None`` for a single file), ``hub_cache`` the Hub cache in use if
-    it is not the usual one; neither is written to. ``companions`` are copied as they are. Raises ConversionError.
+    it is not the usual one; neither is written to. Without ``digests`` it is faster, and less is proved. ``clear`` is
+    called once, before anything gets a name; it may raise WithheldError. Raises ConversionError.
     """
     check_folder(output, artifact_root, hub_cache)
-    twins = twin_paths([checkpoint.path for checkpoint in checkpoints])
-    paths = [item.path for item in companions] + [twin_index_path(index.path) for index in indexes]
-    small: dict[str, Callable[[], bytes]] = {item.path: partial(_content, item) for item in companions}
-    for index in indexes:
-        path, content = _rebuilt(index, checkpoints, twins)
-        small[path] = partial(bytes, content)
-    _check_names([*twins.values(), *(twin + SUFFIX for twin in twins.values()), *paths])
-    run = _Run(output, repo, revision, manner, progress)
-    progress.stage("convert", sum(item.plan.source_size + item.plan.output_size for item in checkpoints))
+    plans = {checkpoint.path: checkpoint.plan for checkpoint in checkpoints}
+    twins = twin_paths(plans)
+    rebuilt = dict(rebuilt_index(index, plans, twins) for index in indexes)
+    taken = [*twins.values(), *(path + SUFFIX for path in (*twins.values(), *rebuilt))]
+    origins = {twin_index_path(index.path): index.path for index in indexes}
+    run = _Run(output, progress, clear, taken, rebuilt, repo=repo, revision=revision, digests=digests)
     standing = [item for item in checkpoints if run.stands(twins[item.path])]
     missing = [item for item in checkpoints if item not in standing]
+    if standing or len(missing) > 1:
+        run.cleared()
+    progress.stage("convert", sum(item.plan.source_size + item.plan.output_size for item in checkpoints))
     records = {item.path: run.compared(item, twins[item.path]) for item in standing}
     for item in missing:
         run.refuse(twins[item.path] + SUFFIX)
-    for path, read in small.items():
-        if run.stands(path):
-            run.compare(path, read())
     check_room(output, sum(item.plan.output_size for item in missing))
     with run.taking_back():
         for item in standing:
-            run.write(twins[item.path] + SUFFIX, records[item.path])
+            run.write_receipt(item, twins[item.path], records[item.path])
         for item in missing:
             run.convert(item, twins[item.path])
-        for path, read in small.items():
-            run.write(path, read())
+        run.write_small()
+        for path, origin in origins.items():
+            run.write_index_receipt(path, rebuilt[path], origin)
     return tuple(_conversion(item, twins[item.path]) for item in checkpoints)
 
 
@@ -117,14 +99,45 @@ class _Run:
     """The files of one run below the folder ``output``, given by their POSIX paths in it."""
 
     def __init__(
-        self, output: Path, repo: str | None, revision: str | None, manner: Manner, progress: Progress
+        self,
+        output: Path,
+        progress: Progress,
+        clear: Callable[[], Clearance],
+        taken: Sequence[str],
+        indexes: Mapping[str, bytes],
+        *,
+        repo: str | None,
+        revision: str | None,
+        digests: bool,
     ) -> None:
+        """``taken`` are the paths of twins and receipts, ``indexes`` the other files that are known from the start."""
         self.output = output
+        self.progress = progress
         self.repo = repo
         self.revision = revision
-        self.manner = manner
-        self.progress = progress
+        self.digests = digests
         self.made: list[Path] = []
+        self._twins: dict[str, str | None] = {}
+        self._clear = clear
+        self._clearance: Clearance | None = None
+        self._taken = taken
+        self._small: dict[str, Callable[[], Iterable[bytes]]] = {
+            path: partial(iter, [text]) for path, text in indexes.items()
+        }
+        _check_names([*taken, *self._small])
+
+    def cleared(self) -> Clearance:
+        """What the run is cleared with. Asks for it the first time, and looks at what stands in the way by then."""
+        if self._clearance is None:
+            clearance = self._clear()
+            companions = {item.path: item.content for item in clearance.companions}
+            _check_names([*self._taken, *(item.path for item in clearance.companions), *self._small])
+            self._small = {**companions, **self._small}
+            for path, read in self._small.items():
+                if self.stands(path):
+                    self.compare(path, read())
+            self._clearance = clearance
+        return self._clearance
 
     def stands(self, path: str) -> bool:
         """Whether there is something at ``path``."""
@@ -135,43 +148,65 @@ class _Run:
         if self.stands(path):
             raise ExistsError(self._place(path))
 
-    def compare(self, path: str, content: bytes) -> None:
+    def compare(self, path: str, content: Iterable[bytes]) -> None:
         """Raise ExistsError if there is something else than ``content`` at ``path``."""
         if not self.stands(path):
             return
         with open_regular(self._place(path), follow=False) as file:
-            if file is None or os.fstat(file).st_size != len(content) or _read(file, len(content)) != content:
+            if file is None or not _holds(file, content):
                 raise ExistsError(self._place(path))
 
-    def compared(self, item: PlannedCheckpoint, twin: str) -> bytes:
-        """The receipt of a twin that stands already. Raises ExistsError if it is not what would be written."""
+    def compared(self, item: PlannedCheckpoint, twin: str) -> TwinDigests:
+        """Compare a twin that stands, and its receipt. Raises ExistsError if either is not what would be written."""
         self.progress.detail(f"{item.path} (its twin stands already)")
         target = self._place(twin)
         known = Known(sha256=item.sha256, identity=item.identity)
-        digests = compare_twin(
-            item.location, item.plan, target, self.progress, known=known, digests=self.manner.digests
-        )
-        record = self._receipt(item, target, digests)
-        self.compare(twin + SUFFIX, record)
-        return record
+        digests = compare_twin(item.location, item.plan, target, self.progress, known=known, digests=self.digests)
+        self.compare(twin + SUFFIX, self._receipt(item, target, digests))
+        return digests
 
     def convert(self, item: PlannedCheckpoint, twin: str) -> None:
         """Write the twin of ``item``, and then its receipt."""
         self.progress.detail(item.path)
         target = self._place(twin, make=True)
-        known = Known(sha256=item.sha256, identity=item.identity)
-        digests = write_twin(item.location, item.plan, target, self.progress, known=known, digests=self.manner.digests)
+        digests = write_twin(
+            item.location,
+            item.plan,
+            target,
+            self.progress,
+            known=Known(sha256=item.sha256, identity=item.identity),
+            digests=self.digests,
+            cleared=self.cleared,
+        )
         self.made.append(target)
-        self.write(twin + SUFFIX, self._receipt(item, target, digests))
+        self.write_receipt(item, twin, digests)
 
-    def write(self, path: str, content: bytes) -> None:
-        """Write ``content`` to ``path``, unless it stands there already."""
+    def write_receipt(self, item: PlannedCheckpoint, twin: str, digests: TwinDigests) -> None:
+        """Write the receipt of the file ``twin``, unless it stands there already."""
+        self._twins[twin] = digests.twin
+        self._write(twin + SUFFIX, partial(self._receipt, item, self._place(twin), digests))
+
+    def write_index_receipt(self, path: str, content: bytes, origin: str) -> None:
+        """Write the receipt of the index ``content`` at ``path``, made in place of the index ``origin``."""
+        record = index_receipt(PurePosixPath(path), content, origin, self._twins)
+        self._write(path + SUFFIX, partial(iter, [record]))
+
+    def write_small(self) -> None:
+        """Write companions and indexes, unless they stand there already."""
+        self.cleared()
+        for path, read in self._small.items():
+            self._write(path, read)
+
+    def _write(self, path: str, content: Callable[[], Iterable[bytes]]) -> None:
         if self.stands(path):
-            self.compare(path, content)
+            self.compare(path, content())
             return
         target = self._place(path, make=True)
         with new_file(target) as draft:
-            write_exactly(draft.file, memoryview(content), 0)
+            done = 0
+            for part in content():
+                write_exactly(draft.file, memoryview(part), done)
+                done += len(part)
         self.made.append(target)
 
     @contextmanager
@@ -189,15 +224,16 @@ class _Run:
                         path.unlink()
             raise
 
-    def _receipt(self, item: PlannedCheckpoint, target: Path, digests: TwinDigests) -> bytes:
+    def _receipt(self, item: PlannedCheckpoint, target: Path, digests: TwinDigests) -> Iterator[bytes]:
+        clearance = self.cleared()
         source = SourceFacts(
             name=item.path,
             size=item.plan.source_size,
-            sha256=digests.source,
+            sha256=clearance.sha256.get(item.path) or digests.source,
             repo=self.repo,
             revision=self.revision,
         )
-        return receipt(target.name, source, item.pickle, item.plan, digests, salvaged=self.manner.salvaged)
+        return receipt(target.name, source, item.pickle, item.plan, digests, salvaged=clearance.salvaged)
 
     def _place(self, relative: str, *, make: bool = False) -> Path:
         """Where an output file belongs; with ``make`` its folders are made, and noted in ``made``."""
@@ -235,24 +271,10 @@ def _conversion(checkpoint: PlannedCheckpoint, twin: str) -> Conversion:
     )
 
 
-def _content(item: Companion) -> bytes:
-    """The bytes of a companion, which must be the ones that were examined."""
-    with open_regular(item.location, follow=True) as file:
-        size = os.fstat(file).st_size if file is not None else _MAX_COMPANION + 1
-        if file is None or size > _MAX_COMPANION:
-            raise ConversionError(
-                f"{item.path} is too large to be copied beside the twins", hint="Leave it out with --exclude."
-            )
-        content = _read(file, size)
-    if hashlib.sha256(content).hexdigest() != item.sha256:
-        raise SourceChangedError(f"{item.path} was changed since it was examined")
-    return content
-
-
-def _read(file: int, size: int) -> bytes:
-    """Up to ``size`` bytes from the beginning, and one more if there are more."""
+def _holds(file: int, content: Iterable[bytes]) -> bool:
+    """Whether the file holds ``content``, and nothing else."""
     with os.fdopen(os.dup(file), "rb") as opened:
-        return opened.read(size + 1)
+        return all(opened.read(len(part)) == part for part in content) and not opened.read(1)
 
 
 def _check_names(paths: Sequence[str]) -> None:
@@ -261,28 +283,3 @@ def _check_names(paths: Sequence[str]) -> None:
         if path in seen:
             raise ConversionError(f"two files would be written to {path}")
         seen.add(path)
-
-
-def _rebuilt(
-    index: ShardIndex, checkpoints: Sequence[PlannedCheckpoint], twins: Mapping[str, str]
-) -> tuple[str, bytes]:
-    """Path and content of the index of the twins, from the tensors that they store."""
-    members = set(index.shards.values())
-    missing = sorted(members.difference(twins))
-    if missing:
-        raise ConversionError(
-            f"{index.path} names {len(missing)} shards that are not converted, the first is {missing[0]}",
-            hint="A model with a part of its shards is of no use. Convert all of them.",
-        )
-    path = PurePosixPath(twin_index_path(index.path))
-    shards: dict[str, str] = {}
-    total = 0
-    for checkpoint in checkpoints:
-        if checkpoint.path not in members:
-            continue
-        for tensor in checkpoint.plan.tensors:
-            if tensor.name in shards:
-                raise ConversionError(f"two shards of {index.path} hold the tensor {tensor.name}")
-            shards[tensor.name] = str(PurePosixPath(twins[checkpoint.path]).relative_to(path.parent))
-            total += tensor.length
-    return str(path), twin_index(shards, total)

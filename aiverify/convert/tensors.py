@@ -4,8 +4,8 @@ Rules it keeps:
 
 1. Only calls that torch itself writes are understood, with exactly the arguments that torch gives them. Anything else
    that would give a tensor is refused by name.
-2. A view must be what its bytes are: lazily conjugated or negated tensors, tensors with hooks, and tensors that the
-   stream changes afterwards are refused.
+2. Tensors with hooks, and tensors that the stream changes afterwards are refused. Of lazily conjugated or negated
+   tensors it is said that they are.
 3. ``True`` is not a number, a list is not a tuple, and no number is negative or beyond 63 bits.
 
 Source: ``torch/_utils.py``, ``torch/_tensor.py`` and ``torch/serialization.py`` of torch 2.13.
@@ -14,10 +14,11 @@ Source: ``torch/_utils.py``, ``torch/_tensor.py`` and ``torch/serialization.py``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiverify.convert.containers import attributes_of, read_mapping
 from aiverify.convert.plan import NotConvertibleError
+from aiverify.formats.described import stood_for
 from aiverify.formats.dtypes import DTYPES, STORAGES, Dtype
 from aiverify.formats.safetensors import shown
 from aiverify.pickles.graph import Call, CallKind, Dictionary, Global, Persistent, Value
@@ -59,13 +60,20 @@ class StorageId:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A tensor: ``size`` and ``stride`` per dimension and ``offset``, in elements of ``dtype`` within ``storage``."""
+    """A tensor: ``size`` and ``stride`` per dimension and ``offset``, in elements of ``dtype`` within ``storage``.
+
+    The values of a ``conjugated`` or ``negated`` view are not its bytes. A ``paired`` one is of complex numbers, taken
+    as pairs of real ones.
+    """
 
     storage: StorageId
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: Dtype
+    conjugated: bool = False
+    negated: bool = False
+    paired: bool = False
 
     @property
     def numel(self) -> int:
@@ -85,7 +93,8 @@ class TensorNode:
 
 
 def is_tensor(value: Value) -> bool:
-    """Whether ``value`` is a call of one of the functions by which torch rebuilds a dense tensor."""
+    """Whether ``value`` is a call of one of the functions by which torch rebuilds a dense tensor, or stands for one."""
+    value = stood_for(value)
     return (
         isinstance(value, Call)
         and value.kind is CallKind.REDUCE
@@ -94,23 +103,30 @@ def is_tensor(value: Value) -> bool:
     )
 
 
-def read_tensor(value: Value, path: str) -> TensorNode:
-    """The tensor that ``value`` describes. Raises NotConvertibleError with ``path`` if it is not a plain one."""
+def unwrapped(value: Value, path: str) -> tuple[Value, tuple[tuple[str, Value], ...]]:
+    """The tensor in a parameter, or ``value`` itself, and the attributes that are set on the parameter."""
     attributes: list[tuple[str, Value]] = []
     for _ in range(_WRAPPERS):
+        value = stood_for(value)
+        if not isinstance(value, Call) or not is_tensor(value) or _name(value.callable) not in _PARAMETERS:
+            return value, tuple(attributes)
         function, args = _call(value, path)
-        if function in _VIEWS:
-            return TensorNode(_view(function, args, path), tuple(attributes))
-        if function == _FROM_TYPE:
-            function, args, state = _from_type(args, path)
-            attributes += _attributes(state, path)
-            return TensorNode(_view(function, args, path), tuple(attributes))
         if len(args) != _PARAMETERS[function] or type(args[1]) is not bool:
             raise NotConvertibleError(path, f"{function} with arguments that torch does not write")
         _no_hooks(args[2], path)
         attributes += _attributes(args[3], path) if len(args) > 3 else ()
         value = args[0]
     raise NotConvertibleError(path, "a parameter in a parameter, deeper than torch nests them")
+
+
+def read_tensor(value: Value, path: str) -> TensorNode:
+    """The tensor that ``value`` describes. Raises NotConvertibleError with ``path`` if it is not a plain one."""
+    inner, attributes = unwrapped(value, path)
+    function, args = _call(inner, path)
+    if function == _FROM_TYPE:
+        function, args, state = _from_type(args, path)
+        attributes = (*attributes, *_attributes(state, path))
+    return TensorNode(_view(function, args, path), attributes)
 
 
 def read_storage(persistent: Persistent, path: str) -> StorageId:
@@ -130,6 +146,10 @@ def read_storage(persistent: Persistent, path: str) -> StorageId:
     if kind.module != "torch" or kind.name not in STORAGES:
         raise NotConvertibleError(path, f"a storage of unknown type {shown(kind.dotted)}")
     return StorageId(key, STORAGES[kind.name], _number(numel, "number of elements in a storage", path))
+
+
+def _name(value: Value) -> str:
+    return value.dotted if isinstance(value, Global) else ""
 
 
 def _call(value: Value, path: str) -> tuple[str, tuple[Value, ...]]:
@@ -160,20 +180,29 @@ def _view(function: str, args: tuple[Value, ...], path: str) -> View:
     ]
     if not fewest <= len(args) <= most:
         raise NotConvertibleError(path, f"{function} with {len(args)} arguments")
-    if not isinstance(args[0], Persistent):
+    named = args[6] if fewest == 7 else None
+    requires_grad, hooks = args[4:6] if most > 4 else (False, None)
+    view = made_view(args[:4], requires_grad, hooks, path, named=named)
+    lazy = _lazy_bits(args[most - 1], path) if len(args) == most and most > 4 else frozenset[str]()
+    return replace(view, conjugated="conj" in lazy, negated="neg" in lazy) if lazy else view
+
+
+def made_view(place: Sequence[Value], requires_grad: Value, hooks: Value, path: str, *, named: Value = None) -> View:
+    """The view at ``place`` (storage, offset, size, stride); ``named`` is its type, where the storage has none.
+
+    Raises NotConvertibleError with ``path``.
+    """
+    if not isinstance(place[0], Persistent):
         raise NotConvertibleError(path, "a tensor whose storage is not in the file")
-    storage = read_storage(args[0], path)
-    offset = _number(args[1], "offset", path)
-    size, stride = _numbers(args[2], "size", path), _numbers(args[3], "stride", path)
+    storage = read_storage(place[0], path)
+    offset = _number(place[1], "offset", path)
+    size, stride = read_numbers(place[2], "size", path), read_numbers(place[3], "stride", path)
     if len(size) != len(stride):
         raise NotConvertibleError(path, "size and stride have different lengths")
-    if len(args) > 4:
-        if type(args[4]) is not bool:
-            raise NotConvertibleError(path, "requires_grad is not a bool")
-        _no_hooks(args[5], path)
-    if len(args) == most and most > 4:
-        _no_lazy_bits(args[most - 1], path)
-    view = View(storage, offset, size, stride, _dtype(storage, args[6] if fewest == 7 else None, path))
+    if type(requires_grad) is not bool:
+        raise NotConvertibleError(path, "requires_grad is not a bool")
+    _no_hooks(hooks, path)
+    view = View(storage, offset, size, stride, _dtype(storage, named, path))
     _check_range(view, path)
     return view
 
@@ -210,7 +239,8 @@ def _number(value: Value, what: str, path: str) -> int:
     return value
 
 
-def _numbers(value: Value, what: str, path: str) -> tuple[int, ...]:
+def read_numbers(value: Value, what: str, path: str) -> tuple[int, ...]:
+    """A tuple of numbers, or a ``torch.Size`` of them; ``what`` is what they are, for the refusal."""
     if isinstance(value, Call) and isinstance(value.callable, Global) and value.callable.dotted == "torch.Size":
         value = value.args[0] if isinstance(value.args, tuple) and len(value.args) == 1 else None
     if not isinstance(value, tuple) or len(value) > MAX_DIMENSIONS:
@@ -225,19 +255,18 @@ def _no_hooks(value: Value, path: str) -> None:
         raise NotConvertibleError(path, "a tensor with backward hooks")
 
 
-def _no_lazy_bits(value: Value, path: str) -> None:
-    """Refuse a tensor whose values are the conjugate or the negative of its bytes."""
+def _lazy_bits(value: Value, path: str) -> frozenset[str]:
+    """Which of ``conj`` and ``neg`` the metadata of a tensor sets: then its values are not its bytes."""
     if value is None:
-        return
+        return frozenset()
     if not isinstance(value, Dictionary):
         raise NotConvertibleError(path, "tensor metadata that is not a dict")
+    flags: dict[str, bool] = {}
     for key, flag in value.pairs:
-        if key not in ("conj", "neg") or flag is not False:
-            raise NotConvertibleError(
-                path,
-                "a conjugated or negated view, whose bytes are not its values",
-                hint="Save it again after tensor.resolve_conj() or tensor.resolve_neg().",
-            )
+        if not isinstance(key, str) or key not in ("conj", "neg") or type(flag) is not bool or key in flags:
+            raise NotConvertibleError(path, "tensor metadata that torch does not write")
+        flags[key] = flag
+    return frozenset(key for key, flag in flags.items() if flag)
 
 
 def _attributes(state: Value, path: str) -> Sequence[tuple[str, Value]]:

@@ -28,9 +28,10 @@ from dataclasses import dataclass, field
 
 from aiverify.convert.containers import is_mapping, read_mapping
 from aiverify.convert.holdings import MAX_VALUES, holders
+from aiverify.convert.lowering import Lowering, is_special, lowered_special, lowered_view
 from aiverify.convert.modules import class_of, is_object, read_module
-from aiverify.convert.plan import NotConvertibleError
-from aiverify.convert.tensors import View, is_tensor, read_tensor
+from aiverify.convert.plan import Lowered, NotConvertibleError
+from aiverify.convert.tensors import View, is_tensor, read_tensor, unwrapped
 from aiverify.formats.safetensors import MAX_TENSORS, is_plain, shown
 from aiverify.pickles.graph import Blob, Call, Dictionary, Extension, Global, Opaque, SetNode, Value
 from aiverify.report import Dropped
@@ -91,18 +92,23 @@ class Selection:
 
     views: dict[str, View] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
+    lowered: list[Lowered] = field(default_factory=list)
 
 
-def select(root: Value) -> Selection:
-    """Sort the values of a checkpoint into tensors and what is left behind. Raises NotConvertibleError."""
-    return _Walk(root).run()
+def select(root: Value, *, lower: bool = False) -> Selection:
+    """Sort the values of a checkpoint into tensors and what is left behind. Raises NotConvertibleError.
+
+    With ``lower``, what safetensors cannot hold is taken apart where that loses nothing.
+    """
+    return _Walk(root, lower=lower).run()
 
 
 class _Walk:
     """One walk over one checkpoint, without recursion. Each container is entered once."""
 
-    def __init__(self, root: Value) -> None:
+    def __init__(self, root: Value, *, lower: bool) -> None:
         self.root = root
+        self.lower = lower
         self.holders = holders(root)
         self.selection = Selection()
         self.attributes: list[tuple[str, Value]] = []
@@ -123,7 +129,7 @@ class _Walk:
                 pending.pop()
             elif id(entry[1]) not in self.holders:
                 self._drop(*entry)
-            elif is_tensor(entry[1]):
+            elif is_tensor(entry[1]) or is_special(entry[1]):
                 self._add(*entry)
             else:
                 pending.append(self._entries(*entry))
@@ -230,13 +236,27 @@ class _Walk:
 
     def _add(self, path: str, value: Value) -> None:
         name = path.removeprefix(self.prefix)
+        value, attributes = unwrapped(value, path)
+        if is_special(value):
+            lowering: Lowering | None = lowered_special(value, name, wanted=self.lower)
+        else:
+            node = read_tensor(value, path)
+            attributes = (*attributes, *node.attributes)
+            lowering = lowered_view(node.view, name, wanted=self.lower)
+            if lowering is None:
+                self._name(name, path, node.view)
+        self.attributes += [(_join(path, attribute), held) for attribute, held in attributes]
+        if lowering is not None:
+            for word, view in lowering.parts.items():
+                self._name(_join(name, word) if word else name, path, view)
+            self.selection.lowered.append(lowering.record)
+
+    def _name(self, name: str, path: str, view: View) -> None:
         if name == RESERVED or not name or len(name) > MAX_NAME or not is_plain(name):
             raise NotConvertibleError(path, "not a name that a tensor may have")
         if name in self.selection.views:
             raise NotConvertibleError(path, "two tensors have this name")
-        node = read_tensor(value, path)
-        self.attributes += [(_join(path, attribute), held) for attribute, held in node.attributes]
-        self.selection.views[name] = node.view
+        self.selection.views[name] = view
 
     def _drop(self, path: str, value: Value, what: str = "") -> None:
         self.selection.dropped.append(Dropped(path=shown_path(path), type=type_of(value) + what))

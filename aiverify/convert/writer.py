@@ -2,11 +2,12 @@
 
 Rules it keeps:
 
-1. The source is opened once. Its SHA-256 and the checksums of the archive entries are taken from the very chunks that
-   are copied (strided tensors are read apart); if one is not as stated, or the file is not the same before and after,
-   no twin appears. Where the SHA-256 of this very file is known already, the file is told by its identity instead.
-2. Digests of the twin are taken by reading back what was written, while the rest is being written.
-3. The twin is opened by the safetensors library and compared with the plan before it gets its name.
+1. The source is opened once. The checksums of the archive entries are taken from the very bytes that are copied
+   (strided tensors are read apart); if one is not as stated, or the file is not the same before and after, no twin
+   appears. The source's own SHA-256 is somebody else's business where its identity is known, and taken here otherwise.
+2. Digests of the twin are taken by reading back once what was written, while the rest is being written.
+3. The twin is opened by the safetensors library and compared with the plan before it gets its name, and whoever
+   answers for it has the last word.
 4. Memory does not grow with the file, and nothing is ever overwritten.
 5. Without digests the system copies the bytes by itself: then checksums and digests are absent, not assumed.
 """
@@ -17,8 +18,8 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from aiverify.convert.gather import Write, gather
 from aiverify.convert.kernel import Copier
 from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChangedError, StorageChecksumError, Transform
 from aiverify.convert.publishing import ExistsError, new_file
-from aiverify.convert.reading import Consumer, Ranges, read_exactly, read_through, write_exactly
+from aiverify.convert.reading import Consumer, Ranges, read_exactly, read_in_pieces, write_exactly
 from aiverify.digests.hashing import Identity
 from aiverify.progress import Progress
 
@@ -39,9 +40,12 @@ _COMPARED = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of a source file: its SHA-256, and which file it was that had it (``None``: hash it again)."""
+    """What is known of a source file: which file is meant, and its SHA-256.
 
-    sha256: str
+    Without an ``identity`` the file is hashed again, and must have the SHA-256. With one, the SHA-256 may be missing.
+    """
+
+    sha256: str | None = None
     identity: Identity | None = None
 
 
@@ -68,25 +72,27 @@ def write_twin(
     *,
     known: Known | None = None,
     digests: bool = True,
+    cleared: Callable[[], object] = lambda: None,
 ) -> TwinDigests:
     """Write the twin ``output`` of the file ``source``. The folder of ``output`` must exist.
 
-    ``progress`` advances by the size of the source and that of the twin. Raises ConversionError; then there is no file
-    ``output``.
+    ``progress`` advances by the size of the source and that of the twin. ``cleared`` is called when the twin is whole
+    and checked, and has no name yet; it may raise. Raises ConversionError; then there is no file ``output``.
     """
     check_space(output.parent, plan.output_size)
     with new_file(output) as draft:
-        with _opened(source, plan.source_size, known) as (file, sha256):
+        with _opened(source, plan.source_size, known) as file:
             os.truncate(draft.file, plan.output_size)
             write_exactly(draft.file, memoryview(plan.header), 0)
             if digests:
                 put = partial(write_exactly, draft.file)
-                taken = _pass(file, plan, draft.file, put, progress, sha256)
+                taken = _pass(file, plan, draft.file, put, progress, known)
             else:
                 _copy(file, plan, draft.file, progress)
-                taken = TwinDigests(source=sha256, size=plan.output_size, checksums=False)
+                taken = TwinDigests(source=_stated(known), size=plan.output_size, checksums=False)
         _check_source(source, taken, known)
         check_twin(draft.path, plan, name=output.name)
+        cleared()
     return taken
 
 
@@ -108,8 +114,8 @@ def compare_twin(
             raise ExistsError(standing)
         put = _comparing(twin, standing)
         put(memoryview(plan.header), 0)
-        with _opened(source, plan.source_size, known) as (file, sha256):
-            taken = _pass(file, plan, twin, put, progress, sha256)
+        with _opened(source, plan.source_size, known) as file:
+            taken = _pass(file, plan, twin, put, progress, known)
         _check_source(source, taken, known)
     return taken if digests else TwinDigests(source=taken.source, size=taken.size, checksums=False)
 
@@ -132,8 +138,8 @@ def open_regular(path: Path, *, follow: bool) -> Iterator[int | None]:
 
 
 @contextmanager
-def _opened(source: Path, size: int, known: Known | None) -> Iterator[tuple[int, str | None]]:
-    """The source file, open for reading, and its SHA-256 if this very file had it; on leaving it must be as it was."""
+def _opened(source: Path, size: int, known: Known | None) -> Iterator[int]:
+    """The source file, which must be the one that is known, open for reading; on leaving it must be as it was."""
     with open_regular(source, follow=True) as file:
         if file is None:
             raise ConversionError(f"{source.name} is not a regular file")
@@ -143,13 +149,18 @@ def _opened(source: Path, size: int, known: Known | None) -> Iterator[tuple[int,
         identity = known.identity if known is not None else None
         if identity is not None and identity != before:
             raise SourceChangedError(f"{source.name} was changed since it was examined")
-        yield file, known.sha256 if known is not None and identity is not None else None
+        yield file
         if before != Identity.of(os.fstat(file)):
             raise SourceChangedError(f"{source.name} was changed while it was read")
 
 
+def _stated(known: Known | None) -> str | None:
+    """The SHA-256 of the source, as far as this very file is known to have it."""
+    return known.sha256 if known is not None and known.identity is not None else None
+
+
 def _check_source(source: Path, taken: TwinDigests, known: Known | None) -> None:
-    if known is not None and taken.source not in (None, known.sha256):
+    if known is not None and None not in (known.sha256, taken.source) and taken.source != known.sha256:
         raise SourceChangedError(f"{source.name} has the SHA-256 {taken.source}, expected {known.sha256}")
 
 
@@ -159,7 +170,7 @@ def _pass(
     twin: int,
     put: Write,
     progress: Progress,
-    sha256: str | None,
+    known: Known | None,
 ) -> TwinDigests:
     """Bring the tensors to their places in one pass over the source, with all digests and checksums."""
     source, whole = hashlib.sha256(), hashlib.sha256()
@@ -167,22 +178,19 @@ def _pass(
     parts = RangeDigests([(start + tensor.offset, tensor.length) for tensor in plan.tensors])
     checksums = [0] * len(plan.storages)
     _gather_all(file, plan, put)
-    with ExitStack() as stack:
-        followers = [
-            stack.enter_context(Follower(twin, lambda _, chunk: whole.update(chunk), progress.advance)),
-            stack.enter_context(Follower(twin, parts.take, lambda _: None)),
-        ]
-        consumers: list[Consumer] = [_placer(plan, put, followers)]
+    takers: list[Consumer] = [lambda _, chunk: whole.update(chunk), parts.take]
+    hashed = known is None or known.identity is None
+    with Follower(twin, plan.output_size, takers, progress.advance) as follower:
+        consumers: list[Consumer] = [_placer(plan, put, follower)]
         if any(storage.range.crc32 is not None for storage in plan.storages):
             consumers.append(_checksummer(plan, checksums))
-        if sha256 is None:
+        if hashed:
             consumers.append(lambda _, chunk: source.update(chunk))
-        read_through(file, plan.source_size, consumers, progress)
+        read_in_pieces(file, plan.source_size, consumers, progress)
         _compare_checksums(plan, checksums)
-        for follower in followers:
-            follower.finish(plan.output_size)
+        follower.finish()
     return TwinDigests(
-        source=sha256 or source.hexdigest(),
+        source=source.hexdigest() if hashed else _stated(known),
         twin=whole.hexdigest(),
         size=plan.output_size,
         tensors={tensor.name: digest for tensor, digest in zip(plan.tensors, parts.digests, strict=True)},
@@ -207,8 +215,8 @@ def _compare_checksums(plan: ConversionPlan, checksums: list[int]) -> None:
             raise StorageChecksumError(storage.key, stated, found)
 
 
-def _placer(plan: ConversionPlan, put: Write, followers: list[Follower]) -> Consumer:
-    """Puts every copied byte into its place, and tells the followers how far the twin is complete."""
+def _placer(plan: ConversionPlan, put: Write, follower: Follower) -> Consumer:
+    """Puts every copied byte into its place, and tells the follower how far the twin is complete."""
     copied = [index for index, tensor in enumerate(plan.tensors) if tensor.transform is Transform.COPY]
     ranges = Ranges([(plan.tensors[index].source_offset, plan.tensors[index].length) for index in copied])
     missing = [0 if tensor.transform is not Transform.COPY else tensor.length for tensor in plan.tensors]
@@ -226,8 +234,7 @@ def _placer(plan: ConversionPlan, put: Write, followers: list[Follower]) -> Cons
         if complete < len(missing):
             tensor = plan.tensors[complete]
             end = start + tensor.offset + tensor.length - missing[complete]
-            for follower in followers:
-                follower.reach(end)
+            follower.reach(end)
 
     return consume
 

@@ -12,6 +12,7 @@ from aiverify.demo.hub import LocalHub
 from aiverify.pipeline import Options
 from aiverify.policy import DEFAULT_POLICY, SignerRule
 from aiverify.report import Outcome
+from aiverify.signers import KeylessSigner, KeySigner
 from aiverify.sources.interface import HubOptions
 
 IDENTITY = "https://github.com/demo/models/.github/workflows/release.yml@refs/tags/v1"
@@ -37,9 +38,10 @@ def local_hub() -> Iterator[tuple[LocalHub, Path]]:
 
 def stories(hub: LocalHub, trust: Path, work: Path) -> tuple[Story, ...]:
     """The stories, to be run against ``hub`` with caches and output under ``work``."""
-    common = Options(hub=HubOptions(endpoint=hub.endpoint, cache_dir=work / "hub"), second_engine=True)
-    keyless = DEFAULT_POLICY.with_signer(SignerRule(identity=IDENTITY, issuer=ISSUER), "demo: identity and issuer")
-    publisher = SignerRule(key=(trust / "publisher.pub").read_text("ascii"), key_name="publisher.pub")
+    common = Options(hub=HubOptions(endpoint=hub.endpoint, cache_dir=work / "hub"))
+    workflow = SignerRule(expected=KeylessSigner(IDENTITY, ISSUER))
+    keyless = DEFAULT_POLICY.with_signer(workflow, "demo: identity and issuer")
+    publisher = SignerRule(expected=KeySigner((trust / "publisher.pub").read_bytes(), "publisher.pub"))
     return (
         Story(
             repo="demo/signed",

@@ -5,17 +5,18 @@ Rules it keeps:
 1. Every entry is read from the central directory *and* from its local header; where the two differ, that is an anomaly.
 2. Two entries with one name are an anomaly. Names that differ in letter case only are the business of formats whose
    reader ignores it.
-3. Bytes that belong to nothing (before, between and behind the entries, behind the directory) are an anomaly.
-4. Nothing is extracted to disk. A member is inflated into memory up to a limit, and its size and CRC must be exact.
+3. Bytes that belong to nothing (before, between and behind the entries, behind the directory) are an anomaly. Only an
+   entry that says so is followed by a data descriptor, which must state what the directory states.
+4. A second name in an extra field, which some readers take instead of the first, is an anomaly.
 
-Source: APPNOTE.TXT 6.3.10 (PKWARE); zip64 included, encryption and multi-disk archives refused.
+Source: APPNOTE.TXT 6.3.10 (PKWARE); zip64 included, encryption and multi-disk archives refused. Readers of archives
+with bytes before them: CPython Lib/zipfile, ``_RealGetContents``.
 """
 
 from __future__ import annotations
 
 import stat
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -30,7 +31,8 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _EOCD_SIGN = b"PK\x05\x06"
 _TAIL = _EOCD.size + 0xFFFF
 _MAX_DIRECTORY = 128 << 20
-_MAX_DESCRIPTOR = 24
+_DESCRIPTORS = (12, 16, 20, 24)
+_UNICODE_PATH = 0x7075
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _DESCRIPTOR = 0x1, 0x8
 
@@ -77,10 +79,14 @@ class Oddity:
 
 @dataclass(slots=True)
 class Listing:
-    """The members of an archive in the order of the directory, and what is odd about it."""
+    """The members of an archive in the order of the directory, and what is odd about it.
+
+    ``before`` is how many bytes were put before the archive after its offsets were written.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     oddities: list[Oddity] = field(default_factory=list)
+    before: int = 0
 
 
 def read_zip(file: BinaryIO, size: int) -> Listing:
@@ -88,38 +94,12 @@ def read_zip(file: BinaryIO, size: int) -> Listing:
     return _Lister(file, size).run()
 
 
-def read_member(file: BinaryIO, entry: Entry, *, limit: int) -> bytes:
-    """The content of ``entry``, at most ``limit`` bytes. Raises ArchiveError; a wrong CRC raises ChecksumError."""
-    if entry.size > limit:
-        raise ArchiveError(f"{entry.name}: {entry.size} bytes are more than the limit of {limit}")
-    if entry.compressed > limit:
-        raise ArchiveError(f"{entry.name}: {entry.compressed} compressed bytes are more than the limit of {limit}")
-    raw = _at(file, entry.start, entry.compressed)
-    if entry.method == _DEFLATED:
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            data = inflate.decompress(raw, entry.size + 1)
-        except zlib.error as error:
-            raise ArchiveError(f"{entry.name}: the compressed data is broken") from error
-        if len(data) == entry.size and (not inflate.eof or inflate.unused_data):
-            raise ArchiveError(f"{entry.name}: the compressed data does not end where its header states")
-    elif entry.method == _STORED:
-        data = raw
-    else:
-        raise ArchiveError(f"{entry.name}: compression method {entry.method} is not supported")
-    if len(data) != entry.size:
-        raise ArchiveError(f"{entry.name}: holds another number of bytes than its header states")
-    if zlib.crc32(data) != entry.crc32:
-        raise ChecksumError(f"{entry.name}: the CRC does not match", data)
-    return data
-
-
-class ChecksumError(ArchiveError):
-    """A member whose CRC does not match. ``data`` is its content all the same, for those that do not check."""
-
-    def __init__(self, message: str, data: bytes) -> None:
-        super().__init__(message)
-        self.data = data
+def ends_in_zip(file: BinaryIO, size: int) -> bool:
+    """Whether readers of archives find one with entries at the end of ``file``, whatever it begins with."""
+    try:
+        return bool(read_zip(file, size).entries)
+    except ArchiveError:
+        return False
 
 
 def _at(file: BinaryIO, offset: int, length: int) -> bytes:
@@ -148,13 +128,13 @@ class _Lister:
         spans: list[tuple[int, int, str]] = []
         seen: set[str] = set()
         while position < length:
-            entry, position = self._entry(directory, position)
+            entry, flags, position = self._entry(directory, position)
             if entry.name in seen:
                 self._odd(f"two entries are named {entry.name!r}", entry.header, entry.name)
             seen.add(entry.name)
             self._check_name(entry)
             self.listing.entries.append(entry)
-            spans.append((entry.header, entry.start + entry.compressed, entry.name))
+            spans.append((entry.header, self._end(entry, flags), entry.name))
         if len(self.listing.entries) != count:
             self._odd("the directory holds another number of entries than its end states", start)
         self._check_spans(spans, start)
@@ -177,24 +157,36 @@ class _Lister:
         if end >= _EOCD64_LOCATOR.size:
             locator = _at(self.file, end - _EOCD64_LOCATOR.size, _EOCD64_LOCATOR.size)
             if locator[:4] == b"PK\x06\x07":
-                directory_end = _EOCD64_LOCATOR.unpack(locator)[2]
-                record = _EOCD64.unpack(_at(self.file, directory_end, _EOCD64.size))
-                if record[0] != b"PK\x06\x06":
-                    raise ArchiveError("a broken zip64 directory")
+                directory_end, record = self._zip64_end(_EOCD64_LOCATOR.unpack(locator)[2], end)
                 self._check_zip64((count, size, start), (record[7], record[8], record[9]), directory_end)
                 count, size, start = record[7:10]
         if size > _MAX_DIRECTORY:
             raise ArchiveError(f"a zip directory of {size} bytes")
-        if start + size != directory_end:
-            raise ArchiveError("the zip directory is not where its end states (bytes were put before the archive?)")
-        return start, size, count
+        self.listing.before = directory_end - start - size
+        if self.listing.before < 0:
+            raise ArchiveError("the zip directory is not where its end states")
+        if self.listing.before:
+            self._odd(f"{self.listing.before} bytes were put before the archive, or before its directory", 0)
+        return start + self.listing.before, size, count
+
+    def _zip64_end(self, stated: int, end: int) -> tuple[int, tuple[int, ...]]:
+        """Where the zip64 end of the directory is, and its fields. It may have moved with the whole archive."""
+        for place in (stated, end - _EOCD64_LOCATOR.size - _EOCD64.size):
+            if 0 <= place <= self.size - _EOCD64.size:
+                record = _EOCD64.unpack(_at(self.file, place, _EOCD64.size))
+                if record[0] == b"PK\x06\x06":
+                    if place != stated:
+                        self._odd("the zip64 end of the directory is not where its locator states", place)
+                    return place, record
+        raise ArchiveError("a broken zip64 directory")
 
     def _check_zip64(self, plain: tuple[int, int, int], wide: tuple[int, int, int], offset: int) -> None:
         limits = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
         if any(narrow not in (limit, full) for narrow, full, limit in zip(plain, wide, limits, strict=True)):
             self._odd("the two ends of the directory disagree", offset)
 
-    def _entry(self, directory: bytes, position: int) -> tuple[Entry, int]:
+    def _entry(self, directory: bytes, position: int) -> tuple[Entry, int, int]:
+        """The entry at ``position`` of the directory, its flags, and where the next one begins."""
         if len(directory) - position < _CENTRAL.size:
             raise ArchiveError("a truncated zip directory")
         fields = _CENTRAL.unpack_from(directory, position)
@@ -208,7 +200,10 @@ class _Lister:
         raw = directory[names : names + n_name]
         extra = directory[names + n_name : names + n_name + n_extra]
         size, compressed, header = _widened(extra, (size, compressed, header))
+        header += self.listing.before
         name = _name(raw)
+        if any(kind == _UNICODE_PATH and value[5:] != raw for kind, value in _extras(extra)):
+            self._odd("an extra field gives it another name", header, name)
         if flags & _ENCRYPTED:
             raise ArchiveError(f"{name}: encrypted")
         if stat.S_ISLNK(external >> 16):
@@ -217,7 +212,21 @@ class _Lister:
         if method == _STORED and compressed != size:
             self._odd("a stored entry with two sizes", header, name)
         entry = Entry(name=name, header=header, start=start, compressed=compressed, size=size, method=method, crc32=crc)
-        return entry, after
+        return entry, flags, after
+
+    def _end(self, entry: Entry, flags: int) -> int:
+        """Where ``entry`` ends: behind its data, or behind a data descriptor that states what the directory states."""
+        end = entry.start + entry.compressed
+        if not flags & _DESCRIPTOR or end > self.size:
+            return end
+        self.file.seek(end)
+        rest = self.file.read(min(max(_DESCRIPTORS), self.size - end))
+        for length in _DESCRIPTORS:
+            if rest[:length] in _descriptors(entry, length):
+                return end + length
+        if rest[:4] == b"PK\x07\x08":
+            self._odd("its data descriptor states something else than the directory", entry.header, entry.name)
+        return end
 
     def _local(self, name: str, raw: bytes, header: int, flags: int, stated: tuple[int, int, int, int]) -> int:
         """Compare the local header with what the directory states; the offset at which the data begins."""
@@ -256,12 +265,12 @@ def _gaps(spans: list[tuple[int, int, str]], directory: int) -> Iterator[tuple[s
     for begin, end, name in spans:
         if begin < reached:
             yield "overlaps another entry", begin, name
-        elif begin - reached > (_MAX_DESCRIPTOR if reached else 0):
+        elif begin > reached:
             yield "bytes that belong to no entry stand before it", reached, name
         reached = max(reached, end)
     if reached > directory:
         yield "reaches into the directory", reached, spans[-1][2]
-    elif directory - reached > _MAX_DESCRIPTOR:
+    elif directory > reached:
         yield "bytes that belong to no entry stand before the directory", reached, None
 
 
@@ -272,15 +281,29 @@ def _name(raw: bytes) -> str:
         return raw.decode("cp437")
 
 
-def _widened(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:
-    """``values`` (size, compressed, header) with the saturated ones taken from the zip64 extra field."""
+def _descriptors(entry: Entry, length: int) -> tuple[bytes, ...]:
+    """The data descriptors of ``length`` bytes that ``entry`` may have: with or without signature, narrow or wide."""
+    wide = length >= _DESCRIPTORS[2]
+    if not wide and max(entry.compressed, entry.size) > 0xFFFFFFFF:
+        return ()
+    plain = struct.pack("<LQQ" if wide else "<3L", entry.crc32, entry.compressed, entry.size)
+    return (plain,) if len(plain) == length else (b"PK\x07\x08" + plain,)
+
+
+def _extras(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """The extra fields: their kinds and values."""
     position = 0
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, position)
-        field_data = extra[position + 4 : position + 4 + length]
+        yield kind, extra[position + 4 : position + 4 + length]
         position += 4 + length
+
+
+def _widened(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:
+    """``values`` (size, compressed, header) with the saturated ones taken from the zip64 extra field."""
+    for kind, value in _extras(extra):
         if kind == 1:
-            wide = iter(struct.unpack_from(f"<{len(field_data) // 8}Q", field_data))
-            size, compressed, header = (next(wide, value) if value == 0xFFFFFFFF else value for value in values)
+            wide = iter(struct.unpack_from(f"<{len(value) // 8}Q", value))
+            size, compressed, header = (next(wide, narrow) if narrow == 0xFFFFFFFF else narrow for narrow in values)
             return size, compressed, header
     return values

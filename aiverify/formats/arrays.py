@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aiverify.formats.checkpoint import ByteOrder, Checkpoint, StorageRange
+from aiverify.formats.described import described_tensor
 from aiverify.formats.dtypes import DTYPES
 from aiverify.formats.numpy import ArrayHeader
-from aiverify.pickles.graph import Call, CallKind, Dictionary, Global, Graph, Persistent, Value
+from aiverify.pickles.graph import Call, Dictionary, Graph, Value
 
 _TYPES: Mapping[str, str] = {
     "b1": "bool",
@@ -71,11 +72,4 @@ def _tensor(graph: Graph, key: str, dtype: str | None, header: ArrayHeader) -> C
         step *= max(size, 1)
     ordered = tuple(strides) if header.fortran_order else tuple(reversed(strides))
     numel = 0 if 0 in shape else step
-    storage = Persistent(("storage", _name("torch.storage", "UntypedStorage"), key, "cpu", numel * known.size), 0)
-    graph.persistents.append(storage)
-    args: tuple[Value, ...] = (storage, 0, shape, ordered, False, None, _name("torch", known.torch))
-    return Call(CallKind.REDUCE, _name("torch._utils", "_rebuild_tensor_v3"), args, 0)
-
-
-def _name(module: str, name: str) -> Global:
-    return Global(module, name, 0, (module, name))
+    return described_tensor(graph, key, known, numel * known.size, offset=0, size=shape, stride=ordered)

@@ -45,10 +45,12 @@ class StorageRange:
 class Checkpoint:
     """One checkpoint. A storage that cannot be used stands in ``storages`` with the reason instead of a range.
 
-    ``stream_sha256`` is the digest of the pickle that ``graph`` was read from.
+    ``stream_sha256`` is the digest of the pickle that ``graph`` was read from. ``left_out`` are parts of the file that
+    hold tensors and are no weights: where they stand, and what they are.
     """
 
     graph: Graph
     storages: Mapping[str, StorageRange | str]
     byteorder: ByteOrder
     stream_sha256: str
+    left_out: tuple[tuple[str, str], ...] = ()

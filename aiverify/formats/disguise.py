@@ -6,19 +6,32 @@ opcodes is a pickle to it. So every file is run on the inert machine, which fail
 
 from __future__ import annotations
 
-from aiverify.pickles.graph import Global
+from aiverify.pickles.graph import Global, Graph
 from aiverify.pickles.machine import Budget, Buffer, interpret
 
 _PROBE = Budget(opcodes=1_000_000)
+_MAX_STREAMS = 1_000
 
 
 def runs_as_pickle(data: Buffer) -> bool:
     """Whether unpickling ``data`` would call or change something by name, even if it broke off afterwards.
 
-    A name that is only imported counts when the stream reaches STOP: prose can begin like an import, but it does not
-    end well. What runs on beyond the probe's budget is taken for a pickle.
+    All streams that follow each other count: torch reads five of them from one file. A name that is only imported
+    counts when the stream reaches STOP: prose can begin like an import, but it does not end well. What runs on beyond
+    the probe's budget is taken for a pickle.
     """
-    graph = interpret(data, budget=_PROBE)
+    start = 0
+    for _ in range(_MAX_STREAMS):
+        graph = interpret(data, start, budget=_PROBE)
+        if _acts(graph):
+            return True
+        if graph.failure is not None or graph.end >= len(data):
+            return False
+        start = graph.end
+    return True
+
+
+def _acts(graph: Graph) -> bool:
     return (
         graph.budget_hit
         or bool(graph.extensions)

@@ -1,29 +1,34 @@
 """One file in, one examination out: recognise the content, and give it to the reader of its format.
 
-A format without a reader is said to be unexamined. No exception of a reader means "clean".
+A format without a reader is said to be unexamined. No exception of a reader means "clean". Files inside a file come
+back here through ``Nesting``.
 """
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import BinaryIO
 
 from aiverify.finding import Severity, Unexamined
 from aiverify.formats import safetensors
+from aiverify.formats.archives import ends_in_zip
 from aiverify.formats.arrays import NamedArray, as_checkpoint
 from aiverify.formats.checkpoint import StorageRange
+from aiverify.formats.compressed import examine_compressed
 from aiverify.formats.config import examine_json, examine_template, examine_yaml
+from aiverify.formats.content import Content, on_disk
 from aiverify.formats.disguise import runs_as_pickle
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
-from aiverify.formats.names import keeps_promise
+from aiverify.formats.names import is_training_state, keeps_promise
+from aiverify.formats.nesting import Nesting
 from aiverify.formats.numpy import examine_npy, read_array_header
 from aiverify.formats.pickle import examine_pickle
 from aiverify.formats.sentencepiece import examine_sentencepiece
 from aiverify.formats.sniff import HEAD, sniff
-from aiverify.formats.torch import examine_zip
-from aiverify.formats.torch_legacy import examine_legacy
+from aiverify.formats.tar import begins_like_tar, examine_tar_archive, is_torch_tar
+from aiverify.formats.torch_legacy import begins_like_legacy, examine_legacy
 from aiverify.formats.torch_tar import examine_tar
+from aiverify.formats.zip_archive import examine_zip
 from aiverify.rules import finding
 
 _NOT_EXAMINED = {
@@ -33,17 +38,18 @@ _NOT_EXAMINED = {
     Format.TENSORFLOW: "TensorFlow",
     Format.TFLITE: "TFLite",
     Format.MSGPACK: "msgpack (Flax)",
-    Format.COMPRESSED: "compressed files",
-    Format.SEVEN_ZIP: "7z archives",
+    Format.SEVEN_ZIP: "a 7z archive: unpack it and examine what comes out",
+    Format.ARCHIVE: "an archive of another kind (rar, cab, ar): unpack it and examine what comes out",
 }
+_TRAINED = frozenset((Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.TORCH_TAR, Format.PICKLE))
 _OWN_CONFIGURATION = frozenset(("aiverify.toml", "aiverify.lock"))
 
 
 def recognise(location: Path, path: str) -> Format:
     """What the file at ``location`` is, by its first bytes. Raises FormatError if it cannot be read."""
     try:
-        with location.open("rb", buffering=0) as file:
-            return _recognise(file, file.seek(0, 2), path)
+        with location.open("rb", buffering=0) as raw, on_disk(raw) as content:
+            return _recognise(content, path)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # of mmap, when the file is cut to nothing while it is open
@@ -53,33 +59,70 @@ def recognise(location: Path, path: str) -> Format:
 def examine(location: Path, path: str, options: ScanOptions) -> Examination:
     """Examine the file at ``location``, which the artifact calls ``path``. Raises FormatError if it cannot be read."""
     try:
-        with location.open("rb", buffering=0) as raw:
-            return _examine(raw, raw.seek(0, 2), path, options)
+        with location.open("rb", buffering=0) as raw, on_disk(raw) as content:
+            examination = _examine(content, path, options, Nesting(_READERS))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # of mmap, when the file is cut to nothing while it is open
         raise FormatError(f"{path}: changed while it was read: {error}") from error
-
-
-def _examine(file: BinaryIO, size: int, path: str, options: ScanOptions) -> Examination:
-    kind = _recognise(file, size, path)
-    examination = _dispatch(file, size, path, kind, options)
-    if not keeps_promise(path, examination.format):
-        text = f"the content is {examination.format}, which the name does not say"
-        examination.findings.append(finding("AIV401", text, file=path, severity=_gravity(examination.format)))
     if path.rpartition("/")[2] in _OWN_CONFIGURATION:
         examination.findings.append(finding("AIV601", "a configuration of aiverify; it was not read", file=path))
+    if examination.format in _TRAINED and is_training_state(path):
+        text = "the name of a file that keeps training going; a load for inference leaves it alone"
+        examination.findings.append(finding("AIV315", text, file=path))
     return examination
 
 
-def _recognise(file: BinaryIO, size: int, path: str) -> Format:
-    file.seek(0)
-    head = file.read(min(HEAD, size))
-    kind = sniff(head, path, size)
+def _examine(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
+    kind = _recognise(content, path)
+    examination = _dispatch(content, path, kind, options, nesting)
+    _look_behind(content, kind, examination, path, options, nesting)
+    if not keeps_promise(path, examination.format):
+        text = f"the content is {examination.format}, which the name does not say"
+        examination.findings.append(finding("AIV401", text, file=path, severity=_gravity(examination.format)))
+    return examination
+
+
+def _recognise(content: Content, path: str) -> Format:
+    kind = sniff(bytes(content.data[:HEAD]), path, content.size)
     if kind in (Format.EMPTY, Format.PICKLE, Format.TORCH_LEGACY):
         return kind
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return Format.PICKLE if runs_as_pickle(data) else kind
+    return Format.PICKLE if runs_as_pickle(content.data) else kind
+
+
+def _look_behind(
+    content: Content, kind: Format, examination: Examination, path: str, options: ScanOptions, nesting: Nesting
+) -> None:
+    """Examine a zip archive at the end of another file: readers of archives look for them from there."""
+    if kind in _HOLDERS or (kind in _PICKLED and not any(item.rule == "AIV308" for item in examination.findings)):
+        return
+    if not ends_in_zip(content.file, content.size):
+        return
+    text = f"a zip archive ends the file, which begins as {kind}"
+    examination.findings.append(finding("AIV402", text, file=path))
+    nesting.look(content, path, examination, path, options, member="zip archive at the end", reader="zip")
+
+
+def _as_torch_loads(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
+    """As ``torch.load`` reads it: a zip or tar archive, and else pickles, whatever it looks like."""
+    head = bytes(content.data[:HEAD])
+    if head.startswith(b"PK\x03\x04"):
+        return examine_zip(content, path, options, nesting)
+    if begins_like_tar(head):
+        return _tar(content, path, options, nesting)
+    if begins_like_legacy(head):
+        return examine_legacy(content.data, path, options, nesting)
+    return examine_pickle(content.data, path, options, nesting)
+
+
+def _as_pickle(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
+    return examine_pickle(content.data, path, options, nesting)
+
+
+_READERS = {"content": _examine, "torch": _as_torch_loads, "pickle": _as_pickle, "zip": examine_zip}
+# Formats that hold archives as their members do, and those that may hold one as a value.
+_HOLDERS = frozenset((Format.EMPTY, Format.ZIP, Format.TAR, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE))
+_PICKLED = frozenset((Format.PICKLE, Format.TORCH_LEGACY, Format.NPY))
 
 
 def _gravity(kind: Format) -> Severity:
@@ -87,47 +130,53 @@ def _gravity(kind: Format) -> Severity:
     return Severity.MEDIUM if kind in (Format.TEXT, Format.JSON, Format.MEDIA, Format.EMPTY) else Severity.HIGH
 
 
-def _dispatch(file: BinaryIO, size: int, path: str, kind: Format, options: ScanOptions) -> Examination:
+def _dispatch(content: Content, path: str, kind: Format, options: ScanOptions, nesting: Nesting) -> Examination:
     if kind is Format.SAFETENSORS:
-        return safetensors.examine(file, size, path)
+        return safetensors.examine(content.file, content.size, path)
     if kind is Format.ZIP:
-        return examine_zip(file, size, path, options)
-    if kind in (Format.PICKLE, Format.TORCH_LEGACY, Format.NPY, Format.TAR):
-        return _mapped(file, path, kind, options)
+        return examine_zip(content, path, options, nesting)
+    if kind is Format.TAR:
+        return _tar(content, path, options, nesting)
+    if kind is Format.COMPRESSED:
+        return examine_compressed(content, path, options, nesting)
+    if kind is Format.NPY:
+        return _npy(content, path, options, nesting)
+    if kind is Format.TORCH_LEGACY:
+        return examine_legacy(content.data, path, options, nesting)
+    if kind is Format.PICKLE:
+        return examine_pickle(content.data, path, options, nesting)
     if kind in (Format.JSON, Format.YAML, Format.TEMPLATE, Format.SENTENCEPIECE):
-        file.seek(0)
         reader = {
             Format.JSON: examine_json,
             Format.YAML: examine_yaml,
             Format.TEMPLATE: examine_template,
             Format.SENTENCEPIECE: examine_sentencepiece,
         }[kind]
-        return reader(_whole(file, size), path)
+        return reader(_whole(content.file, content.size), path)
     return _by_kind(path, kind)
 
 
 def _whole(file: BinaryIO, size: int) -> bytes:
     """The whole file; an unbuffered read may return less than asked for."""
+    file.seek(0)
     parts = []
     while part := file.read(max(size, 1)):
         parts.append(part)
     return b"".join(parts)
 
 
-def _mapped(file: BinaryIO, path: str, kind: Format, options: ScanOptions) -> Examination:
-    """Formats that are read in place, through a memory map: their memory does not grow with the file."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if kind is Format.NPY:
-            examination = examine_npy(data, path, options)
-            if not examination.unexamined:
-                array = NamedArray("array", read_array_header(data), StorageRange(0, len(data)))
-                examination.checkpoint = as_checkpoint([array])
-            return examination
-        if kind is Format.TORCH_LEGACY:
-            return examine_legacy(data, path, options)
-        if kind is Format.TAR:
-            return examine_tar(data, path, options)
-        return examine_pickle(data, path, options)
+def _tar(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
+    if is_torch_tar(content.data):
+        return examine_tar(content.data, path, options)
+    return examine_tar_archive(content, path, options, nesting)
+
+
+def _npy(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
+    examination = examine_npy(content.data, path, options, nesting)
+    if not examination.unexamined:
+        array = NamedArray("array", read_array_header(content.data), StorageRange(0, content.size))
+        examination.checkpoint = as_checkpoint([array])
+    return examination
 
 
 def _by_kind(path: str, kind: Format) -> Examination:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aiverify.errors import AiverifyError
 from aiverify.finding import Finding, Unexamined
 from aiverify.formats.checkpoint import Checkpoint
-from aiverify.pickles.engine import Engine
+from aiverify.pickles.engine import Engines
 
 
 class FormatError(AiverifyError):
@@ -22,12 +22,15 @@ class Format(enum.StrEnum):
     SAFETENSORS = "safetensors"
     TORCH_ZIP = "torch-zip"
     TORCH_LEGACY = "torch-legacy"
+    TORCH_EXPORT = "torch-export"
+    TORCH_TAR = "torch-tar"
     PICKLE = "pickle"
     NPY = "npy"
     NPZ = "npz"
     ZIP = "zip"
     JSON = "json"
     YAML = "yaml"
+    XML = "xml"
     TEMPLATE = "jinja"
     PYTHON = "python"
     SCRIPT = "script"
@@ -43,6 +46,7 @@ class Format(enum.StrEnum):
     TAR = "tar"
     COMPRESSED = "compressed"
     SEVEN_ZIP = "7z"
+    ARCHIVE = "archive"
     EXECUTABLE = "executable"
     MEDIA = "media"
     EMPTY = "empty"
@@ -66,7 +70,7 @@ class Examination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """What the examination of pickles needs: names that the policy trusts, and the engine for a second opinion."""
+    """What the examination of pickles needs: names that the policy trusts, and the engines for second opinions."""
 
     trust: Set[str] = frozenset()
-    engine: Engine | None = None
+    engines: Engines = field(default_factory=Engines)

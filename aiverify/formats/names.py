@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from aiverify.artifact import FileClass
 from aiverify.formats.interface import Format
 
-_TORCH = frozenset((Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.PICKLE, Format.ZIP, Format.TAR))
+_TORCH = frozenset(
+    (
+        *(Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.TORCH_EXPORT, Format.TORCH_TAR),
+        *(Format.PICKLE, Format.ZIP, Format.TAR),
+    )
+)
 _TEXTUAL = frozenset(
     (Format.TEXT, Format.JSON, Format.YAML, Format.EMPTY, Format.PYTHON, Format.SCRIPT, Format.TEMPLATE)
 )
+
+_ZIPPED = frozenset((Format.ZIP, Format.TORCH_ZIP, Format.TORCH_EXPORT, Format.NPZ))
+_COMPRESSED = frozenset((Format.COMPRESSED,))
 
 # A suffix on the left may only hold a format on the right. Suffixes that are not here promise nothing.
 _PROMISES: dict[str, frozenset[Format]] = {
@@ -23,8 +32,16 @@ _PROMISES: dict[str, frozenset[Format]] = {
     ".onnx": frozenset((Format.ONNX,)),
     ".pt": _TORCH,
     ".pth": _TORCH,
+    ".pt2": frozenset((Format.TORCH_EXPORT, Format.ZIP)),
     ".ckpt": _TORCH | {Format.UNKNOWN},
     ".json": frozenset((Format.JSON,)),
+    ".zip": _ZIPPED,
+    **dict.fromkeys((".mar", ".skops", ".keras"), _ZIPPED),
+    ".tar": frozenset((Format.TAR, Format.TORCH_TAR)),
+    ".nemo": frozenset((Format.TAR, Format.ZIP, Format.COMPRESSED)),
+    ".7z": frozenset((Format.SEVEN_ZIP,)),
+    **dict.fromkeys((".rar", ".cab", ".deb", ".iso", ".cpio"), frozenset((Format.ARCHIVE,))),
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".tgz", ".tbz2", ".txz"), _COMPRESSED),
     **{
         suffix: frozenset((Format.MEDIA,))
         for suffix in (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf", ".mp4", ".wav")
@@ -38,8 +55,9 @@ _PICKLED = frozenset((".bin", ".pkl", ".pickle", ".joblib", ".dill", ".dat"))
 _WEIGHTS = frozenset(
     (
         *(Format.SAFETENSORS, Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.PICKLE, Format.NPY, Format.NPZ, Format.ZIP),
+        *(Format.TORCH_EXPORT, Format.TORCH_TAR),
         *(Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK, Format.TAR),
-        *(Format.COMPRESSED, Format.SEVEN_ZIP, Format.UNKNOWN, Format.LFS_POINTER),
+        *(Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE, Format.UNKNOWN, Format.LFS_POINTER),
     )
 )
 _CONFIG = frozenset((Format.JSON, Format.YAML, Format.TEMPLATE, Format.SENTENCEPIECE))
@@ -47,6 +65,19 @@ _CODE = frozenset((Format.PYTHON, Format.SCRIPT, Format.EXECUTABLE))
 
 # Formats that only a loader of another framework opens, once the artifact has weights for this one.
 OTHER_FRAMEWORK = frozenset((Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK))
+
+
+# What trainers leave beside the weights to go on from: transformers, accelerate, DeepSpeed.
+# Source: transformers/trainer.py and accelerate/utils/constants.py
+_TRAINING_STATE = re.compile(
+    r"(?:.*/)?(?:training_args|(?:optimizer|scheduler|scaler|sampler|rng_state|random_states|dl_state_dict)(?:_\d+)?"
+    r"|custom_checkpoint_\d+|(?:bf16_)?zero_pp_rank_\d+_mp_rank_\d+_optim_states)\.(?:bin|pt|pth|pkl)"
+)
+
+
+def is_training_state(path: str) -> bool:
+    """Whether a file of this name keeps the state of a training run, which a load for inference leaves alone."""
+    return _TRAINING_STATE.fullmatch(path) is not None
 
 
 def keeps_promise(path: str, kind: Format) -> bool:

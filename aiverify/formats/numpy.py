@@ -16,6 +16,7 @@ from typing import TypeAlias, Union
 
 from aiverify.finding import Unexamined
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
+from aiverify.formats.nesting import Nesting
 from aiverify.formats.pickle import examine_streams
 from aiverify.pickles.machine import Buffer
 from aiverify.rules import finding
@@ -23,6 +24,7 @@ from aiverify.rules import finding
 MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 16
 _MAX_DEPTH = 16
+_MAX_ARRAYS = 1000
 _TOKEN = re.compile(rb"\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|(-?\d{1,20})L?|(True|False|None)|([{}()\[\],:]))")
 _SIMPLE = re.compile(r"[<>|=]?([?bBhHiIlLqQefdgFDGSUVMmuca])(\d{0,9})(\[[\w, ]{1,10}\])?")
 
@@ -51,19 +53,30 @@ def read_array_header(data: Buffer) -> ArrayHeader:
     return ArrayHeader(header["descr"], tuple(sizes), order, bytes(data[:start]))
 
 
-def examine_npy(data: Buffer, path: str, options: ScanOptions, *, member: str | None = None) -> Examination:
-    """Examine one array file in ``data``."""
+def examine_npy(
+    data: Buffer, path: str, options: ScanOptions, nesting: Nesting | None = None, *, member: str | None = None
+) -> Examination:
+    """Examine the array file in ``data``, and every array that follows it: a loader may go on reading."""
     examination = Examination(format=Format.NPY)
+    position = 0
     try:
-        header = read_array_header(data)
-        descr, shape, start = header.descr, header.shape, len(header.raw)
-        if _has_objects(descr):
-            for _ in examine_streams(data, start, examination, path, options, member=member):
-                pass
-        else:
-            expected = _itemsize(descr) * math.prod(shape)
-            if expected != len(data) - start:
-                raise FormatError(f"{len(data) - start} bytes of numbers where the header states {expected}")
+        for _ in range(_MAX_ARRAYS):
+            with memoryview(data) as view, view[position:] as rest:
+                header = read_array_header(rest)
+            start = position + len(header.raw)
+            if _has_objects(header.descr):
+                graphs = examine_streams(
+                    data, start, examination, path, options, nesting, member=member, stop_before=MAGIC
+                )
+                position = [graph.end for graph in graphs][-1]
+            else:
+                position = start + _itemsize(header.descr) * math.prod(header.shape)
+            if position == len(data) or bytes(data[position : position + len(MAGIC)]) != MAGIC:
+                break
+            text = f"another array follows at byte {position}"
+            examination.findings.append(finding("AIV308", text, file=path, member=member, offset=position))
+        if not _has_objects(header.descr) and position != len(data):
+            raise FormatError(f"{len(data) - start} bytes of numbers where the header states {position - start}")
     except FormatError as error:
         examination.findings.append(finding("AIV404", str(error), file=path, member=member))
         examination.unexamined.append(Unexamined(file=path, member=member, reason=str(error)))

@@ -1,11 +1,19 @@
-"""Pickle streams in a run of bytes: every stream up to the end is interpreted and judged."""
+"""Pickle streams in a run of bytes: every stream up to the end is interpreted and judged.
+
+A stream of joblib has raw arrays between its opcodes. It is read as joblib reads it and, because any other unpickler
+takes the arrays for opcodes, as those do, too. Byte strings that a callable would load are followed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import replace
 
 from aiverify.finding import Finding, Unexamined
 from aiverify.formats.interface import Examination, Format, ScanOptions
+from aiverify.formats.joblib import RawArrays, companion_complaint
+from aiverify.formats.loads import follow_loads
+from aiverify.formats.nesting import Nesting
 from aiverify.pickles.engine import Opinion
 from aiverify.pickles.graph import Graph
 from aiverify.pickles.judge import judge
@@ -13,12 +21,15 @@ from aiverify.pickles.machine import Buffer, interpret
 from aiverify.rules import finding
 
 _MAX_STREAMS = 10_000
+_BY_NAME = frozenset(("AIV301", "AIV302"))
+_ON_NAMES = _BY_NAME | {"AIV303", "AIV304", "AIV305", "AIV306", "AIV310"}
+_DANGEROUS = frozenset(("AIV301", "AIV305"))
 
 
-def examine_pickle(data: Buffer, path: str, options: ScanOptions) -> Examination:
+def examine_pickle(data: Buffer, path: str, options: ScanOptions, nesting: Nesting | None = None) -> Examination:
     """A file that is nothing but pickle streams."""
     examination = Examination(format=Format.PICKLE)
-    for _ in examine_streams(data, 0, examination, path, options):
+    for _ in examine_streams(data, 0, examination, path, options, nesting):
         pass
     return examination
 
@@ -29,16 +40,19 @@ def examine_streams(
     examination: Examination,
     path: str,
     options: ScanOptions,
+    nesting: Nesting | None = None,
     *,
     member: str | None = None,
-    storages: bool = False,
+    storages: bool | Set[str] = False,
+    stop_before: bytes = b"",
 ) -> Iterator[Graph]:
-    """Judge every stream from ``start`` to the end of ``data``; yields the graph of each.
+    """Judge every stream from ``start`` to the end of ``data``, or to ``stop_before``; yields the graph of each.
 
-    Bytes behind the last stream that are no pickle are a finding.
+    Bytes behind the last stream that are no pickle are a finding. ``nesting`` is needed to follow byte strings.
     """
     for number in range(_MAX_STREAMS):
-        graph = interpret(data, start)
+        raw = RawArrays(data)
+        graph = interpret(data, start, after_build=raw.after_build)
         if number and graph.failure is not None and not (graph.globals or graph.extensions or graph.budget_hit):
             examination.findings.append(
                 finding(
@@ -46,11 +60,13 @@ def examine_streams(
                 )
             )
             return
-        examine_stream(data, graph, examination, path, options, member=member, storages=storages)
+        examine_stream(data, graph, examination, path, options, nesting, member=member, storages=storages, raw=raw)
         yield graph
         if graph.failure is not None or graph.end >= len(data):
             return
         start = graph.end
+        if stop_before and bytes(data[start : start + len(stop_before)]) == stop_before:
+            return
     examination.unexamined.append(
         Unexamined(file=path, member=member, reason=f"more than {_MAX_STREAMS} pickle streams")
     )
@@ -62,45 +78,93 @@ def examine_stream(
     examination: Examination,
     path: str,
     options: ScanOptions,
+    nesting: Nesting | None = None,
     *,
     member: str | None = None,
-    storages: bool = False,
+    storages: bool | Set[str] = False,
+    raw: RawArrays | None = None,
 ) -> None:
-    """Judge one interpreted stream, and ask the second engine about the same bytes."""
-    examination.findings += judge(graph, file=path, member=member, storages=storages, trust=options.trust)
+    """Judge one interpreted stream, and ask the other engines about the same bytes.
+
+    ``raw`` is what joblib reads between its opcodes, ``nesting`` what byte strings are examined by.
+    """
+    findings = judge(graph, file=path, member=member, storages=storages, trust=options.trust)
     if graph.failure is not None:
         reason = f"the pickle breaks off at byte {graph.failure_offset}: {graph.failure}"
         examination.unexamined.append(Unexamined(file=path, member=member, reason=reason))
-    if options.engine is not None:
-        opinion = options.engine.examine(bytes(data[graph.start : graph.end]), opcodes=graph.opcodes)
-        _weigh(opinion, graph, examination, path, member)
+    stream = data, graph.start, graph.end
+    if raw is not None and raw.skipped:
+        opcodes = raw.opcodes(graph.start, graph.end)
+        stream = opcodes, 0, len(opcodes)
+    for opinion in options.engines.opinions(*stream, graph.opcodes):
+        findings = _weighed(opinion, graph, findings, path, member)
+    examination.findings += findings
+    follow_loads(data, graph, examination, path, options, nesting, member=member)
+    if raw is not None and raw.begin is not None:
+        _examine_arrays(raw, graph, examination, path, options, nesting, member=member)
 
 
-def _weigh(opinion: Opinion, graph: Graph, examination: Examination, path: str, member: str | None) -> None:
-    """Record what the second engine said. Only a name that the machine lacks is a finding of its own."""
+def _examine_arrays(
+    raw: RawArrays,
+    graph: Graph,
+    examination: Examination,
+    path: str,
+    options: ScanOptions,
+    nesting: Nesting | None,
+    *,
+    member: str | None,
+) -> None:
+    """Judge what joblib reads beside the opcodes of ``graph``, and what other unpicklers make of the same bytes."""
+    for inner in raw.nested:
+        examine_stream(raw.data, inner, examination, path, options, nesting, member=member)
+    for name, offset in raw.files:
+        rule, text = companion_complaint(name)
+        examination.findings.append(finding(rule, text, file=path, member=member, offset=offset))
+    examination.findings += _read_otherwise(raw, graph, path, options, member)
+
+
+def _read_otherwise(
+    raw: RawArrays, graph: Graph, path: str, options: ScanOptions, member: str | None
+) -> Iterator[Finding]:
+    """What an unpickler that does not know joblib's arrays would do with their bytes.
+
+    It counts objects on through the pickle of an array of objects, whose own count begins anew, and so takes one name
+    for another: behind such an array only names that are known to be dangerous count.
+    """
+    rules = _DANGEROUS if raw.nested else _ON_NAMES
+    known = {(found.module, found.name) for part in (graph, *raw.nested) for found in part.globals}
+    other = interpret(raw.data, graph.start)
+    strange = {found.offset for found in other.globals if (found.module, found.name) not in known}
+    for item in judge(other, file=path, member=member, trust=options.trust):
+        offset = item.location.offset or 0
+        if offset < (raw.begin or 0) or item.rule not in rules or (item.rule in _BY_NAME and offset not in strange):
+            continue
+        yield replace(item, message=f"to an unpickler that does not know joblib's arrays: {item.message}")
+
+
+def _weighed(opinion: Opinion, graph: Graph, findings: list[Finding], path: str, member: str | None) -> list[Finding]:
+    """``findings`` with what another engine said. Only a name that the machine lacks is a finding of its own."""
     if opinion.incomplete is not None:
         text = f"second engine incomplete: {opinion.engine}: {opinion.incomplete}"
-        examination.findings.append(finding("AIV312", text, file=path, member=member, offset=graph.start))
-        return
+        return [*findings, finding("AIV312", text, file=path, member=member, offset=graph.start)]
+    findings = [_with_opinion(item, opinion) if item.rule == "AIV301" else item for item in findings]
     ours = {found.written for found in graph.globals}
     ours |= {(found.module, found.name) for found in graph.globals if found.module is not None}
     missing = sorted(".".join(name) for name in opinion.names - ours)
     if missing and not any(found.module is None for found in graph.globals):
         text = f"{opinion.engine} names {', '.join(missing[:5])}, which the machine did not see"
-        examination.findings.append(finding("AIV309", text, file=path, member=member, offset=graph.start))
-    examination.findings[:] = [
-        _with_opinion(item, opinion) if _speaks_of(item, graph, member) else item for item in examination.findings
-    ]
-
-
-def _speaks_of(item: Finding, graph: Graph, member: str | None) -> bool:
-    offset = item.location.offset
-    inside = offset is not None and graph.start <= offset < graph.end
-    return item.rule == "AIV301" and item.location.member == member and inside
+        findings.append(finding("AIV309", text, file=path, member=member, offset=graph.start))
+    return findings
 
 
 def _with_opinion(item: Finding, opinion: Opinion) -> Finding:
     said = {"engine": opinion.engine, "severity": opinion.severity, "source": (opinion.source or "")[:4000]}
+    evidence = dict(item.evidence)
+    further = evidence.get("further_engines", [])
+    if "second_engine" not in evidence:
+        evidence["second_engine"] = said
+    elif isinstance(further, list):
+        evidence["further_engines"] = [*further, said]
     return finding(
         item.rule,
         item.message,
@@ -108,5 +172,5 @@ def _with_opinion(item: Finding, opinion: Opinion) -> Finding:
         severity=item.severity,
         member=item.location.member,
         offset=item.location.offset,
-        evidence={**item.evidence, "second_engine": said},
+        evidence=evidence,
     )

@@ -11,7 +11,9 @@ import json
 import struct
 from pathlib import PurePosixPath
 
+from aiverify.formats.compressed import is_compressed
 from aiverify.formats.interface import Format
+from aiverify.formats.tar import begins_like_tar
 from aiverify.formats.torch_legacy import begins_like_legacy
 
 HEAD = 1 << 12
@@ -23,12 +25,10 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     (b"\x93NUMPY", Format.NPY),
     (b"GGUF", Format.GGUF),
     (b"\x89HDF\r\n\x1a\n", Format.HDF5),
-    (b"\x1f\x8b", Format.COMPRESSED),
-    (b"BZh", Format.COMPRESSED),
-    (b"\xfd7zXZ\x00", Format.COMPRESSED),
-    (b"(\xb5/\xfd", Format.COMPRESSED),
-    (b"\x04\x22M\x18", Format.COMPRESSED),
     (b"7z\xbc\xaf\x27\x1c", Format.SEVEN_ZIP),
+    (b"Rar!\x1a\x07", Format.ARCHIVE),
+    (b"MSCF\0\0\0\0", Format.ARCHIVE),
+    (b"!<arch>\n", Format.ARCHIVE),
     (b"\x7fELF", Format.EXECUTABLE),
     (b"MZ", Format.EXECUTABLE),
     (b"\xca\xfe\xba\xbe", Format.EXECUTABLE),
@@ -90,8 +90,10 @@ def sniff(head: bytes, path: str, size: int) -> Format:
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" or begins_like_tar(head):
         return Format.TAR
+    if is_compressed(head, size):
+        return Format.COMPRESSED
     if head[4:8] == b"TFL3":
         return Format.TFLITE
     if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):

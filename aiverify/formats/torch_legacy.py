@@ -16,6 +16,7 @@ from aiverify.finding import Unexamined
 from aiverify.formats.checkpoint import Checkpoint, StorageRange
 from aiverify.formats.dtypes import STORAGES
 from aiverify.formats.interface import Examination, Format, ScanOptions
+from aiverify.formats.nesting import Nesting
 from aiverify.formats.pickle import examine_stream
 from aiverify.pickles.graph import Global, Graph, Value
 from aiverify.pickles.machine import Buffer, interpret
@@ -33,13 +34,13 @@ def begins_like_legacy(head: bytes) -> bool:
     return graph.failure is None and graph.root == MAGIC and isinstance(graph.root, int)
 
 
-def examine_legacy(data: Buffer, path: str, options: ScanOptions) -> Examination:
+def examine_legacy(data: Buffer, path: str, options: ScanOptions, nesting: Nesting | None = None) -> Examination:
     """Examine a whole legacy file in ``data``."""
     examination = Examination(format=Format.TORCH_LEGACY)
     start, graphs = 0, []
     for part in _PARTS:
         graph = interpret(data, start)
-        examine_stream(data, graph, examination, path, options, member=part, storages=part == "object")
+        examine_stream(data, graph, examination, path, options, nesting, member=part, storages=part == "object")
         if graph.failure is not None:
             return examination
         graphs.append(graph)

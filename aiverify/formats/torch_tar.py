@@ -7,26 +7,31 @@ pickle (key, device, type), its number of elements as 64-bit integer and its raw
 1. Every pickle is judged, in place and without unpacking anything to disk.
 2. An archive is read only if every reader reads it alike: regular members with plain headers, each name once, nothing
    behind the end. Everything else is unexamined.
-3. Such checkpoints are not converted: they hold objects for which the loader itself supplies tensors.
+3. A tensor stands in the object as a persistent id, the number that it has in ``tensors``. It becomes the call that
+   would rebuild it (``described.stand_in``), so that the rules for checkpoints hold. Views become ranges of the
+   storage that they are views of; a view or tensor that reaches beyond it is not as the loader reads it.
 
 Source: torch/serialization.py, ``legacy_load`` (PyTorch 2.13); POSIX.1-1988 (ustar).
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from aiverify.finding import Unexamined
-from aiverify.formats.dtypes import STORAGES
+from aiverify.formats.checkpoint import Checkpoint, StorageRange
+from aiverify.formats.described import described_tensor, stand_in
+from aiverify.formats.dtypes import STORAGES, Dtype
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.pickle import examine_stream
-from aiverify.pickles.graph import Global, Graph, Value
+from aiverify.pickles.graph import Call, Global, Graph, Persistent, Value
 from aiverify.pickles.machine import Buffer, interpret
 
 _BLOCK = 512
-_MEMBERS = frozenset({"pickle", "storages", "sys_info", "tensors"})
+_MEMBERS: Mapping[str, None] = dict.fromkeys(("sys_info", "storages", "tensors", "pickle"))
 _MAX_MEMBERS = 16
 _MAX_ENTRIES = 10_000
 _MAX_DIMENSIONS = 64
@@ -39,11 +44,16 @@ def examine_tar(data: Buffer, path: str, options: ScanOptions) -> Examination:
     examination = Examination(format=Format.TAR)
     try:
         members = dict(_members(data))
-        if members.keys() != _MEMBERS:
+        if members.keys() != _MEMBERS.keys():
             raise FormatError("a tar archive that is no PyTorch checkpoint: recognised, but not examined yet")
+        examination.format = Format.TORCH_TAR
+        contents = _Contents()
         with memoryview(data) as view:
-            for name, (start, length) in sorted(members.items()):
-                _Member(view[start : start + length], name, examination, path, options).examine()
+            for name in _MEMBERS:
+                start, length = members[name]
+                part = view[start : start + length]
+                _Member(part, name, examination, path, options, contents, start).examine()
+        examination.checkpoint = contents.checkpoint()
     except FormatError as error:
         examination.unexamined.append(Unexamined(file=path, reason=str(error)))
     return examination
@@ -89,6 +99,88 @@ def _octal(field: bytes) -> int:
     return int(digits, 8)
 
 
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """A storage, or a view of one: ``numel`` elements, from element ``offset`` of the storage ``root`` on."""
+
+    root: int
+    offset: int
+    numel: int
+    dtype: Dtype
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What the members hold, by the numbers that stand for it."""
+
+    graph: Graph = field(default_factory=lambda: Graph(0))
+    digest: str = ""
+    ranges: dict[str, StorageRange | str] = field(default_factory=dict)
+    storages: dict[int, _Storage] = field(default_factory=dict)
+    tensors: dict[int, Call] = field(default_factory=dict)
+    described: Graph = field(default_factory=lambda: Graph(0))
+
+    def add_storage(self, key: Value, storage: _Storage, name: str) -> None:
+        if type(key) is not int or key in self.storages:
+            raise FormatError(f"{name}: a storage without a number, or with that of another one")
+        self.storages[key] = storage
+
+    def add_view(self, view: Value) -> None:
+        parts = view if isinstance(view, tuple) and len(view) == 4 else ()
+        numbers = [part for part in parts if type(part) is int]
+        if len(numbers) != 4 or numbers[1] not in self.storages:
+            raise FormatError("storages: a view of a storage that is not described as torch describes one")
+        key, root, offset, numel = numbers
+        base = self.storages[root]
+        if offset < 0 or numel < 0 or offset + numel > base.numel:
+            raise FormatError("storages: a view that reaches beyond its storage")
+        self.add_storage(key, _Storage(base.root, base.offset + offset, numel, base.dtype), "storages")
+
+    def add_tensor(self, parts: Value, geometry: Sequence[int]) -> None:
+        key, held = parts[:2] if isinstance(parts, tuple) and len(parts) == 3 else (None, None)
+        storage = self.storages.get(held) if type(held) is int else None
+        if type(key) is not int or storage is None or key in self.tensors or key in self.storages:
+            raise FormatError("tensors: a tensor without a number or a storage of its own")
+        count = len(geometry) // 2
+        size, stride, offset = geometry[:count], geometry[count:-1], geometry[-1]
+        reach = sum((length - 1) * step for length, step in zip(size, stride, strict=True)) if all(size) else -1
+        if min(geometry) < 0 or offset + reach >= storage.numel:
+            raise FormatError("tensors: a tensor that reaches beyond its storage")
+        root = self.storages[storage.root]
+        self.tensors[key] = described_tensor(
+            self.described,
+            str(storage.root),
+            storage.dtype,
+            root.numel * storage.dtype.size,
+            offset=storage.offset + offset,
+            size=size,
+            stride=stride,
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """The object of the last member, in which tensors stand where persistent ids stood."""
+        left: list[Persistent] = []
+        for node in self.graph.persistents:
+            if isinstance(node.pid, tuple):
+                node.pid = ("module", *node.pid)  # as later versions write the class of a module
+                left.append(node)
+                continue
+            tensor = self.tensors.get(_key(node.pid))
+            if tensor is None:
+                left.append(node)
+            else:
+                node.pid = stand_in(tensor)
+        self.graph.persistents = [*left, *self.described.persistents]
+        return Checkpoint(graph=self.graph, storages=self.ranges, byteorder="little", stream_sha256=self.digest)
+
+
+def _key(pid: Value) -> int:
+    """The number that a persistent id is, or is the text of; -1 for anything else."""
+    if isinstance(pid, str) and pid.isascii() and pid.isdigit() and len(pid) < 20:
+        return int(pid)
+    return pid if type(pid) is int else -1
+
+
 @dataclass(slots=True)
 class _Member:
     """One member, read from front to back."""
@@ -98,6 +190,8 @@ class _Member:
     examination: Examination
     path: str
     options: ScanOptions
+    contents: _Contents
+    start: int
     position: int = 0
 
     def examine(self) -> None:
@@ -106,28 +200,40 @@ class _Member:
         elif self.name == "tensors":
             self._tensors()
         else:
-            self._pickle()
+            graph = self._pickle()
+            if self.name == "pickle":
+                self.contents.graph = graph
+                self.contents.digest = hashlib.sha256(self.data[: self.position]).hexdigest()
         if self.position != len(self.data):
             raise FormatError(f"{self.name}: bytes follow its last part")
 
     def _storages(self) -> None:
         for _ in range(self._number()):
             parts = self._pickle().root
-            kind = parts[2] if isinstance(parts, tuple) and len(parts) == 3 else None
-            width = _width(kind)
+            key, _, kind = parts if isinstance(parts, tuple) and len(parts) == 3 else (None, None, None)
+            dtype = _dtype(kind)
             (count,) = _COUNT.unpack(self._raw(_COUNT.size))
-            if width is None or count < 0:
+            if dtype is None or count < 0:
                 raise FormatError("storages: a storage of an unknown type, or of a negative size")
-            self._raw(count * width)
-        self._pickle()
+            offset = self.start + self.position
+            self._raw(count * dtype.size)
+            number = key if type(key) is int else -1
+            self.contents.add_storage(key, _Storage(number, 0, count, dtype), self.name)
+            self.contents.ranges[str(number)] = StorageRange(offset, count * dtype.size)
+        views = self._pickle().root
+        if not isinstance(views, list):
+            raise FormatError("storages: the views of storages are not a list")
+        for view in views:
+            self.contents.add_view(view)
 
     def _tensors(self) -> None:
         for _ in range(self._number()):
-            self._pickle()
+            parts = self._pickle().root
             (dimensions,) = _DIMENSIONS.unpack(self._raw(_DIMENSIONS.size))
             if not 0 <= dimensions <= _MAX_DIMENSIONS:
                 raise FormatError(f"tensors: a tensor of {dimensions} dimensions")
-            self._raw(8 * (2 * dimensions + 1))
+            geometry = self._raw(8 * (2 * dimensions + 1))
+            self.contents.add_tensor(parts, struct.unpack(f"<{2 * dimensions + 1}q", geometry))
 
     def _number(self) -> int:
         number = self._pickle().root
@@ -150,8 +256,8 @@ class _Member:
         return self.data[self.position - length : self.position]
 
 
-def _width(kind: Value) -> int | None:
-    """Bytes per element of a storage type."""
-    if not isinstance(kind, Global) or kind.module != "torch" or kind.name not in STORAGES:
+def _dtype(kind: Value) -> Dtype | None:
+    """The element type of a storage type."""
+    if not isinstance(kind, Global) or kind.module != "torch":
         return None
-    return STORAGES[kind.name].size
+    return STORAGES.get(kind.name)

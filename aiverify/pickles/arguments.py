@@ -6,86 +6,123 @@ write and nothing else: an argument that a library never writes is how a harmles
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
 
-from aiverify.pickles.arrays import MAX_DIMENSIONS, Arrays, check_dtype, check_reconstruct, is_sizes
-from aiverify.pickles.graph import Call, Dictionary, Global, Persistent, Value
-from aiverify.pickles.literals import Plain, is_bytes, is_call, is_encoding, is_int
+from aiverify.pickles.arrays import Arrays, check_dtype, check_masked, check_reconstruct
+from aiverify.pickles.graph import Call, Dictionary, Global, Value
+from aiverify.pickles.literals import Plain, attribute_pairs, attributes, is_bytes, is_encoding, is_int
+from aiverify.pickles.randomness import Randomness
+from aiverify.pickles.signatures import Kinds
+from aiverify.pickles.tables import Entry
+from aiverify.pickles.tensors import TENSOR_RULES, Rule
 
-Rule: TypeAlias = "Callable[[Sequence[Value]], str | None]"
+StateRule = Callable[[Value], "str | None"]
 
-_MAX_METADATA = 64
-_MAX_ATTRIBUTES = 1000
+# What a factory of a defaultdict may be: types that make an empty value.
+_FACTORIES = frozenset(
+    (
+        *(f"builtins.{name}" for name in ("list", "dict", "int", "float", "str", "bool", "set", "tuple")),
+        *("collections.OrderedDict", "collections.Counter"),
+    )
+)
+_FRACTION = re.compile(r"-?[0-9]+(?:/[0-9]+)?")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 
 
 class Checker:
     """Checks the calls of one graph, in time linear in its size: what calls share is looked at once."""
 
     def __init__(self) -> None:
-        self._plain = Plain()
-        self._arrays = Arrays(self._plain)
-        self._states: dict[tuple[str, int], str | None] = {}
+        plain = Plain()
+        self._plain = plain
+        self._arrays = Arrays(plain)
+        self._kinds = Kinds(plain)
+        self._random = Randomness(self._arrays, self._kinds)
+        self._states: dict[tuple[int, int], str | None] = {}
+        self._pair_lists: dict[int, bool] = {}
         self._rules: Mapping[str, Rule] = {
             **ARGUMENT_RULES,
             "plain": self._only_plain,
+            "pairs": self._pairs,
             "frombuffer": self._arrays.frombuffer,
             "scalar": self._arrays.scalar,
         }
+        self._state_rules: Mapping[str, StateRule] = {
+            "ndarray": self._arrays.array_state,
+            "masked": self._arrays.masked_state,
+            "random": self._random.state,
+        }
 
-    def arguments(self, rule: str, call: Call) -> str | None:
-        """What is wrong with the arguments of ``call`` under ``rule``; ``None`` when nothing is."""
-        if call.kwargs is not None and not (isinstance(call.kwargs, Dictionary) and not call.kwargs.pairs):
+    def arguments(self, entry: Entry, args: Value, kwargs: Value = None) -> str | None:
+        """What is wrong with the arguments of a call of ``entry``; ``None`` when nothing is."""
+        if kwargs is not None and not (isinstance(kwargs, Dictionary) and not kwargs.pairs):
             return "keyword arguments"
-        if not isinstance(call.args, tuple):
+        if not isinstance(args, tuple):
             return "arguments that are computed"
-        return self._rules[rule](call.args)
+        rule = entry.arguments
+        if rule is None:
+            return None  # the use itself is not trusted, and said to be so
+        if isinstance(rule, str):
+            return self._rules[rule](args)
+        if any(self._kinds.accepts(signature, args) for signature in rule):
+            return None
+        return f"other arguments than ({') or ('.join(rule)})"
 
-    def states(self, rule: str, keys: frozenset[str], call: Call) -> str | None:
-        """What is wrong with the BUILD states of ``call`` under ``rule``; ``None`` when nothing is."""
-        if rule == "dtype":
+    def states(self, entry: Entry, call: Call) -> str | None:
+        """What is wrong with the BUILD states of ``call``; ``None`` when nothing is."""
+        if entry.state is None:
+            return None  # the use itself is not trusted, and said to be so
+        if entry.state == "dtype":
             return self._arrays.dtype_state(call)
         for state in call.states:
-            if (rule, id(state)) not in self._states:
-                self._states[rule, id(state)] = self._state(rule, keys, state)
-            if complaint := self._states[rule, id(state)]:
+            key = (id(entry), id(state))
+            if key not in self._states:
+                self._states[key] = self._state(entry, state)
+            if complaint := self._states[key]:
                 return complaint
         return None
 
-    def _state(self, rule: str, keys: frozenset[str], state: Value) -> str | None:
-        if rule == "ndarray":
-            return self._arrays.array_state(state)
-        return _attributes(state, keys if rule == "keys" else None)
+    def _state(self, entry: Entry, state: Value) -> str | None:
+        assert entry.state is not None  # noqa: S101 - for the type checker
+        if isinstance(entry.state, tuple):
+            if any(self._kinds.accepts(signature, _as_tuple(state)) for signature in entry.state):
+                return None
+            return f"another state than ({') or ('.join(entry.state)})"
+        rule = self._state_rules.get(entry.state)
+        return rule(state) if rule is not None else self._attributes(entry, state)
+
+    def _attributes(self, entry: Entry, state: Value) -> str | None:
+        complaint = attributes(state, entry.keys if entry.state == "keys" else None)
+        if complaint is not None or not entry.holds:
+            return complaint
+        for key, value in attribute_pairs(state) or ():
+            kinds = entry.holds.get(key) if isinstance(key, str) else None
+            if kinds is not None and not self._kinds.fits(value, kinds):
+                return f"the state key {key!r} holding something else than {kinds}"
+        return None
 
     def _only_plain(self, args: Sequence[Value]) -> str | None:
         return None if self._plain(tuple(args)) else "an argument that is not a plain value"
 
+    def _pairs(self, args: Sequence[Value]) -> str | None:
+        """Nothing, a dict, or as Python 2 writes it a list of keys and values; its keys are hashed."""
+        if not args or (len(args) == 1 and isinstance(args[0], Dictionary)):
+            return None
+        if len(args) != 1 or not isinstance(args[0], list):
+            return "unexpected arguments"
+        known = self._pair_lists.get(id(args[0]))
+        if known is None:
+            known = self._pair_lists[id(args[0])] = all(map(self._is_pair, args[0]))
+        return None if known else "unexpected arguments"
 
-def _is_torch_sizes(value: Value) -> bool:
-    if isinstance(value, Call) and is_call(value, "torch.Size"):
-        return isinstance(value.args, tuple) and len(value.args) == 1 and is_sizes(value.args[0])
-    return is_sizes(value)
-
-
-def _is_empty_dict(value: Value) -> bool:
-    if isinstance(value, Dictionary):
-        return not value.pairs
-    return (
-        isinstance(value, Call)
-        and is_call(value, "collections.OrderedDict")
-        and value.args in ((), ([],))
-        and not (value.items or value.elements or value.states)
-    )
+    def _is_pair(self, pair: Value) -> bool:
+        return isinstance(pair, tuple | list) and len(pair) == 2 and self._plain(pair[0])
 
 
-def _is_tensor(value: Value) -> bool:
-    return is_call(
-        value,
-        "torch._utils._rebuild_tensor",
-        "torch._utils._rebuild_tensor_v2",
-        "torch._utils._rebuild_tensor_v3",
-        "torch._tensor._rebuild_from_type_v2",
-    )
+def _as_tuple(state: Value) -> tuple[Value, ...]:
+    """A state that is a tuple stands for several arguments, any other for one."""
+    return state if isinstance(state, tuple) else (state,)
 
 
 def _none(args: Sequence[Value]) -> str | None:
@@ -97,141 +134,49 @@ def _bytearray(args: Sequence[Value]) -> str | None:
     return None if not args or (len(args) == 1 and is_bytes(args[0])) or is_encoding(tuple(args)) else "no bytes"
 
 
-def _pairs(args: Sequence[Value]) -> str | None:
-    return None if not args or (len(args) == 1 and isinstance(args[0], list | Dictionary)) else "unexpected arguments"
-
-
 def _factory(args: Sequence[Value]) -> str | None:
+    if len(args) > 1:
+        return "unexpected arguments"
     if not args or args[0] is None:
         return None
-    allowed = {f"builtins.{name}" for name in ("list", "dict", "int", "float", "str", "bool", "set", "tuple")}
-    allowed.add("collections.OrderedDict")
-    if isinstance(args[0], Global) and args[0].dotted in allowed:
+    if isinstance(args[0], Global) and "." not in args[0].name and args[0].dotted in _FACTORIES:
         return None
     return "a factory that is not the type of an empty value"
-
-
-def _text(args: Sequence[Value]) -> str | None:
-    return None if len(args) == 1 and isinstance(args[0], str) else "an argument that is not text"
 
 
 def _codec(args: Sequence[Value]) -> str | None:
     return None if is_encoding(tuple(args)) else "something else than text and one of the codecs that picklers use"
 
 
-def _tensor_v1(args: Sequence[Value]) -> str | None:
-    if len(args) == 4 and isinstance(args[0], Persistent) and is_int(args[1]) and all(map(_is_torch_sizes, args[2:])):
+def _created(_: Sequence[Value]) -> str | None:
+    """Judged as what the function creates (``making.py``); a call that cannot be seen through has arguments left."""
+    return "arguments from which it cannot be told what it creates"
+
+
+def _fraction(args: Sequence[Value]) -> str | None:
+    """Two integers, or them as text: a text with an exponent would be a number to compute, of any size."""
+    if len(args) == 2 and all(map(is_int, args)):
         return None
-    return "something else than a storage, an offset, sizes and strides"
+    ok = len(args) == 1 and isinstance(args[0], str) and _FRACTION.fullmatch(args[0])
+    return None if ok else "something else than two integers"
 
 
-def _tensor_v2(args: Sequence[Value]) -> str | None:
-    if not 6 <= len(args) <= 7:
-        return f"{len(args)} arguments"
-    return _tensor_v1(args[:4]) or _flags_and_hooks(args[4:6]) or _metadata(args[6:])
-
-
-def _tensor_v3(args: Sequence[Value]) -> str | None:
-    if not 7 <= len(args) <= 8:
-        return f"{len(args)} arguments"
-    if not isinstance(args[6], Global):
-        return "an element type that is computed"
-    return _tensor_v1(args[:4]) or _flags_and_hooks(args[4:6]) or _metadata(args[7:])
-
-
-def _flags_and_hooks(args: Sequence[Value]) -> str | None:
-    if not isinstance(args[0], bool | int):
-        return "a flag that is not one"
-    return None if args[1] is None or _is_empty_dict(args[1]) else "backward hooks"
-
-
-def _metadata(args: Sequence[Value]) -> str | None:
-    return None if all(arg is None or _is_metadata(arg) for arg in args) else "metadata that is not plain"
-
-
-def _is_metadata(value: Value) -> bool:
-    """The flags of a tensor: a small dict of names and truth values. Source: torch/_tensor.py, get_tensor_metadata."""
-    return (
-        isinstance(value, Dictionary)
-        and len(value.pairs) <= _MAX_METADATA
-        and all(isinstance(key, str) and isinstance(item, bool | int) for key, item in value.pairs)
-    )
-
-
-def _parameter(args: Sequence[Value]) -> str | None:
-    if len(args) != 3 or not _is_tensor(args[0]):
-        return "something else than a tensor, a flag and hooks"
-    return _flags_and_hooks(args[1:])
-
-
-def _parameter_with_state(args: Sequence[Value]) -> str | None:
-    if len(args) != 4:
-        return f"{len(args)} arguments"
-    return _parameter(args[:3]) or _attributes(args[3], None)
-
-
-def _from_type(args: Sequence[Value]) -> str | None:
-    if len(args) != 4 or not isinstance(args[0], Global) or not isinstance(args[2], tuple):
-        return "something else than a function, a type, arguments and state"
-    inner = {
-        "torch._utils._rebuild_tensor_v2": _tensor_v2,
-        "torch._utils._rebuild_tensor_v3": _tensor_v3,
-        "torch._utils._rebuild_parameter": _parameter,
-    }.get(args[0].dotted)
-    if inner is None:
-        return f"a call of {args[0].dotted}"
-    if not (isinstance(args[1], Global) and args[1].dotted in ("torch.Tensor", "torch.nn.parameter.Parameter")):
-        return "an unusual tensor type"
-    return inner(args[2]) or _attributes(args[3], None)
-
-
-def _size(args: Sequence[Value]) -> str | None:
-    sizes = args[0] if len(args) == 1 else None
-    ok = isinstance(sizes, tuple | list) and len(sizes) <= MAX_DIMENSIONS and all(map(is_int, sizes))
-    return None if ok else "something else than integers"
-
-
-def _device(args: Sequence[Value]) -> str | None:
-    ok = 1 <= len(args) <= 2 and isinstance(args[0], str) and all(map(is_int, args[1:]))
-    return None if ok else "something else than the name of a device"
-
-
-def _attributes(state: Value, allowed: frozenset[str] | None) -> str | None:
-    """State that becomes attributes: a dict with plain names, none of them special; ``allowed`` limits them further."""
-    pairs: Sequence[tuple[Value, Value]]
-    if isinstance(state, Dictionary):
-        pairs = state.pairs
-    elif isinstance(state, Call) and is_call(state, "collections.OrderedDict") and not (state.states or state.args):
-        pairs = state.items
-    elif state is None:
-        return None
-    else:
-        return "a state that is not a dict"
-    if len(pairs) > _MAX_ATTRIBUTES:
-        return f"a state of {len(pairs)} attributes"
-    for key, _ in pairs:
-        if not isinstance(key, str) or (key.startswith("__") and key.endswith("__")):
-            return "a state with special attribute names"
-        if allowed is not None and key not in allowed:
-            return f"the state key {key[:80]!r}"
-    return None
+def _zone(args: Sequence[Value]) -> str | None:
+    """The key of a time zone, which becomes a path below the zone data, and whether to use the cache."""
+    ok = len(args) == 2 and isinstance(args[0], str) and _ZONE.fullmatch(args[0]) and args[1] in (True, 1)
+    return None if ok else "something else than the name of a time zone"
 
 
 ARGUMENT_RULES: Mapping[str, Rule] = {
+    **TENSOR_RULES,
     "none": _none,
-    "pairs": _pairs,
     "factory": _factory,
-    "text": _text,
     "codec": _codec,
     "bytearray": _bytearray,
-    "tensor_v1": _tensor_v1,
-    "tensor_v2": _tensor_v2,
-    "tensor_v3": _tensor_v3,
-    "parameter": _parameter,
-    "parameter_with_state": _parameter_with_state,
-    "from_type": _from_type,
-    "size": _size,
-    "device": _device,
+    "created": _created,
+    "fraction": _fraction,
+    "zone": _zone,
     "ndarray": check_reconstruct,
+    "masked": check_masked,
     "dtype": check_dtype,
 }

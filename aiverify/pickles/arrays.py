@@ -19,6 +19,10 @@ from typing import cast
 from aiverify.pickles.graph import Call, Dictionary, Global, OutOfBand, Value
 from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int
 
+ARRAY_CLASSES = frozenset(
+    ("numpy.ndarray", "numpy.matrix", "numpy.matrixlib.defmatrix.matrix", "numpy.rec.recarray", "numpy.recarray")
+)
+MASKED_CLASSES = frozenset(("numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray"))
 _CODE = re.compile(r"[<>|=]?([?biufcSaUVOMm])([0-9]{1,9})")
 _ORDERS = ("<", ">", "|", "=")
 _POINTER = 8
@@ -54,16 +58,30 @@ class Arrays:
         return self._elements[id(value)]
 
     def _work_out(self, call: Call, depth: int) -> Element | None:
-        match = _code(call.args) if isinstance(call.args, tuple) else None
-        if match is None or len(call.states) > 1:
+        if not isinstance(call.args, tuple) or len(call.states) > 1:
+            return None
+        if call.states and not (len(call.args) == 3 and call.args[2] in (True, 1)):
+            return None  # without a copy, numpy would change its own description of the type
+        if _is_record(call.args):
+            return self._record(call, depth)
+        match = _code(call.args)
+        if match is None:
             return None
         kind, size = match[1], int(match[2]) * (4 if match[1] == "U" else 1)
         if not call.states:
             return None if kind == "O" and size != _POINTER else Element(size, kind == "O")
         return self._with_state(kind, size, call.states[0], depth)
 
+    def _record(self, call: Call, depth: int) -> Element | None:
+        """The type of a record array: made of the class ``numpy.record``, with its fields and its size as state."""
+        state = call.states[0] if call.states else None
+        size = state[5] if isinstance(state, tuple) and len(state) in (8, 9) else None
+        return self._with_state("V", cast("int", size), state, depth) if is_int(size) else None
+
     def _with_state(self, kind: str, size: int, state: Value, depth: int) -> Element | None:
-        if not isinstance(state, tuple) or (len(state), state[0]) not in ((8, 3), (9, 3), (9, 4)):
+        if not isinstance(state, tuple) or len(state) not in (8, 9) or not is_int(state[0]):
+            return None
+        if (len(state), state[0]) not in ((8, 3), (9, 3), (9, 4)):
             return None
         _, order, base, names, fields, width, alignment, flags, *metadata = state
         if order not in _ORDERS or not all(map(is_int, (width, alignment, flags))) or not self._plain(tuple(metadata)):
@@ -126,6 +144,14 @@ class Arrays:
             return None
         return "content of another kind than its element type"
 
+    def masked_state(self, state: Value) -> str | None:
+        """What is wrong with the BUILD state of a masked array: an array's, then mask and fill value."""
+        if not isinstance(state, tuple) or len(state) != 7:
+            return "a state that numpy does not write"
+        mask, fill = state[5:]
+        sound = is_bytes(mask) and (not isinstance(fill, Global))
+        return self.array_state(state[:5]) if sound else "a state that numpy does not write"
+
     def frombuffer(self, args: Sequence[Value]) -> str | None:
         """What is wrong with the arguments of ``_frombuffer``."""
         if len(args) != 4 or not (is_bytes(args[0]) or isinstance(args[0], OutOfBand)) or args[3] not in ("C", "F"):
@@ -148,7 +174,12 @@ def is_sizes(value: Value) -> bool:
 
 def check_dtype(args: Sequence[Value]) -> str | None:
     """What is wrong with the arguments of ``numpy.dtype``."""
-    return None if _code(args) else "something else than the code of an element type"
+    return None if _is_record(args) or _code(args) else "something else than the code of an element type"
+
+
+def _is_record(args: Sequence[Value]) -> bool:
+    found = args[0] if len(args) == 3 else None
+    return isinstance(found, Global) and (found.module, found.name) == ("numpy", "record") and args[2] in (True, 1)
 
 
 def _code(args: Sequence[Value]) -> re.Match[str] | None:
@@ -159,10 +190,17 @@ def _code(args: Sequence[Value]) -> re.Match[str] | None:
 
 def check_reconstruct(args: Sequence[Value]) -> str | None:
     """What is wrong with the arguments of ``_reconstruct``: numpy always writes an empty array of bytes."""
-    if len(args) == 3 and isinstance(args[0], Global) and args[0].dotted == "numpy.ndarray" and _is_empty(args[1]):
+    if len(args) == 3 and isinstance(args[0], Global) and args[0].dotted in ARRAY_CLASSES and is_no_shape(args[1]):
         return None if args[2] == "b" or is_bytes(args[2]) else "an unusual element type"
-    return "something else than numpy.ndarray and an empty shape"
+    return "something else than an array class and an empty shape"
 
 
-def _is_empty(shape: Value) -> bool:
+def check_masked(args: Sequence[Value]) -> str | None:
+    """What is wrong with the arguments of ``_mareconstruct``: the class of masked arrays, and those of an array."""
+    masked = isinstance(args[0] if args else None, Global) and cast("Global", args[0]).dotted in MASKED_CLASSES
+    return check_reconstruct(args[1:]) if masked else "something else than the class of masked arrays"
+
+
+def is_no_shape(shape: Value) -> bool:
+    """Whether ``shape`` is ``(0,)``, the shape of an array that BUILD will fill."""
     return isinstance(shape, tuple) and len(shape) == 1 and is_int(shape[0]) and shape[0] == 0

@@ -2,12 +2,16 @@
 
 fickling is run on the very bytes that the machine read. Everything that goes wrong in the child (an exception, a limit,
 a crash, silence) makes the opinion incomplete; a child that stopped or fell silent is replaced for the next stream.
+
+Each process that examines files has one child of its own, so that there are as many as cores at work.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import math
 import os
 import selectors
 import struct
@@ -20,6 +24,7 @@ from aiverify.pickles.engine import Opinion
 _LENGTH = struct.Struct("<Q")
 _LONGEST_ANSWER = 1 << 20
 _ENGINE = "fickling"
+_PIPE = 1 << 20  # bytes that lie in a pipe at once, where the system lets us ask
 
 
 class FicklingEngine:
@@ -28,18 +33,29 @@ class FicklingEngine:
     A stream beyond the first two is not given to fickling at all: it would take seconds per hundred thousand opcodes.
     """
 
-    def __init__(self, *, opcodes: int = 100_000, size: int = 64 << 20, seconds: float = 20.0) -> None:
+    def __init__(
+        self, *, opcodes: int = 100_000, size: int = 64 << 20, seconds: float = 20.0, session: bool = True
+    ) -> None:
+        """``session``: the child gets a session of its own, so that a Ctrl-C in the terminal is ours alone to hear."""
         self._opcodes = opcodes
         self._size = size
         self._seconds = seconds
+        self._session = session
         self._child: subprocess.Popen[bytes] | None = None
+
+    def declines(self, *, size: int, opcodes: int) -> str | None:
+        """Why a stream is beyond the budget, if it is."""
+        if opcodes > self._opcodes:
+            return f"{opcodes} opcodes are beyond its budget of {self._opcodes}"
+        if size > self._size:
+            return f"{size} bytes are beyond its budget of {self._size}"
+        return None
 
     def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
         """What fickling says about ``stream``. See ``Engine``."""
-        if opcodes > self._opcodes:
-            return _incomplete(f"{opcodes} opcodes are beyond its budget of {self._opcodes}")
-        if len(stream) > self._size:
-            return _incomplete(f"{len(stream)} bytes are beyond its budget of {self._size}")
+        reason = self.declines(size=len(stream), opcodes=opcodes)
+        if reason is not None:
+            return _incomplete(reason)
         try:
             return _opinion(self._ask(stream))
         except TimeoutError:
@@ -62,10 +78,18 @@ class FicklingEngine:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -I: neither the environment nor the working directory may add modules to the child.
-        command = [sys.executable, "-I", "-c", _BOOT, *sys.path]
-        return subprocess.Popen(  # noqa: S603 - a fixed command with our own module path
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command = [sys.executable, "-I", "-c", _BOOT, str(math.ceil(self._seconds)), *sys.path]
+        child = subprocess.Popen(  # noqa: S603 - a fixed command with our own module path
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=self._session,
         )
+        if child.stdin is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(child.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+        return child
 
     def _ask(self, stream: bytes) -> dict[str, object]:
         if self._child is None:
@@ -74,7 +98,8 @@ class FicklingEngine:
         assert question is not None  # noqa: S101 - Popen was given PIPE for both
         assert answer is not None  # noqa: S101
         deadline = time.monotonic() + self._seconds
-        self._send(question.fileno(), _LENGTH.pack(len(stream)) + stream, deadline)
+        self._send(question.fileno(), _LENGTH.pack(len(stream)), deadline)
+        self._send(question.fileno(), stream, deadline)
         (length,) = _LENGTH.unpack(self._receive(answer.fileno(), _LENGTH.size, deadline))
         if length > _LONGEST_ANSWER:
             raise ValueError("an answer that is too long")
@@ -91,7 +116,7 @@ class FicklingEngine:
             selector.register(pipe, selectors.EVENT_WRITE)
             while view:
                 _wait(selector, deadline)
-                view = view[os.write(pipe, view[: 1 << 16]) :]
+                view = view[os.write(pipe, view[:_PIPE]) :]
 
     @staticmethod
     def _receive(pipe: int, length: int, deadline: float) -> bytes:
@@ -108,7 +133,12 @@ class FicklingEngine:
         return b"".join(parts)
 
 
-_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from aiverify.pickles.fickling_child import main; main()"
+_BOOT = """
+import sys
+seconds, sys.path[:] = int(sys.argv[1]), sys.argv[2:]
+from aiverify.pickles.fickling_child import main
+main(seconds)
+"""
 
 
 def _wait(selector: selectors.BaseSelector, deadline: float) -> None:

@@ -7,7 +7,9 @@ A stream is silent when it reached STOP, and every global in it is trusted for e
 3. Only a global on the trusted table may be called, and only with arguments that its rule accepts.
 4. Only an object that the same stream created may be changed, and only in ways that its entry lists.
 5. A persistent id must be a storage of the container, as the caller says.
-6. What happened before a stream broke off is judged like anything else.
+6. What a function is handed to create or to call is judged as if the stream created or called it.
+7. What native code reads without checking it is said, and is no alarm by itself.
+8. What happened before a stream broke off is judged like anything else.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from aiverify.finding import Finding, Severity
 from aiverify.pickles.arguments import Checker
 from aiverify.pickles.decompile import Calls, render, shorten, shown
 from aiverify.pickles.graph import Call, Global, Graph, Value
-from aiverify.pickles.tables import Entry, Use, danger, trusted
+from aiverify.pickles.making import attribute, is_direct, making
+from aiverify.pickles.tables import Entry, Use, danger, entry_of
 from aiverify.pickles.uses import Sighting, is_storage_id, sightings
 from aiverify.rules import finding
 
@@ -40,13 +43,14 @@ def judge(
     *,
     file: str,
     member: str | None = None,
-    storages: bool = False,
+    storages: bool | Set[str] = False,
     trust: Set[str] = frozenset(),
 ) -> list[Finding]:
     """The findings about one stream.
 
-    ``storages`` tells that the container supplies tensor storages for persistent ids, as torch files do. ``trust`` are
-    dotted names that the user's policy trusts for every use; a dangerous name cannot be trusted this way.
+    ``storages`` tells that the container supplies tensor storages for persistent ids, as torch files do, or under which
+    keys it does. ``trust`` are dotted names that the user's policy trusts for every use; a dangerous name cannot be
+    trusted this way.
     """
     return list(_Judgement(graph, file, member, storages, trust).findings())
 
@@ -56,7 +60,7 @@ class _Judgement:
     graph: Graph
     file: str
     member: str | None
-    storages: bool
+    storages: bool | Set[str]
     trust: Set[str]
 
     def findings(self) -> Iterator[Finding]:
@@ -83,7 +87,7 @@ class _Judgement:
 
     def _name(self, sighting: Sighting, calls: Calls) -> Iterator[Finding]:
         found = sighting.example
-        effect, uses, entry = danger(found), sorted(sighting.uses), _entry(found)
+        effect, uses, entry = danger(found), sorted(sighting.uses), entry_of(found)
         if effect is not None:
             text = f"names {_written(found)}, which {effect}"
         elif found.dotted in self.trust:
@@ -105,23 +109,34 @@ class _Judgement:
             payload=calls.of(found),
         )
 
-    # Rule 3
+    # Rules 3, 6 and 7
 
     def _calls(self) -> Iterator[Finding]:
         said: set[tuple[str, str]] = set()
         checker = Checker()
+        native: dict[str, tuple[Entry, Call]] = {}
+        makers: dict[int, tuple[Global, str, Entry | None]] = {}  # a stream names a thing once, and calls it often
         for call in self.graph.calls:
-            if not isinstance(call.callable, Global):
+            made = None if is_direct(call) else making(call)
+            maker, args, kwargs = (call.callable, call.args, call.kwargs) if made is None else made.called
+            if not isinstance(maker, Global):
                 complaint, name = "calls something that is itself computed", ""
             else:
-                entry = _entry(call.callable)
-                if entry is None or call.callable.dotted in self.trust:
+                if id(maker) not in makers:
+                    makers[id(maker)] = maker, maker.dotted, entry_of(maker)
+                _, name, entry = makers[id(maker)]
+                if entry is None or name in self.trust or (made is not None and attribute(call) is not None):
                     continue
-                complaint, name = _complaint(checker, entry, call) or "", call.callable.dotted
+                complaint = checker.arguments(entry, args, kwargs) or checker.states(entry, call) or ""
+                if entry.native is not None:
+                    native.setdefault(name, (entry, call))
             if complaint and (name, complaint) not in said:
                 said.add((name, complaint))
                 text = f"{name} is used with {complaint}" if name else complaint
                 yield self._finding("AIV303", shorten(text), call.offset, **{"global": name}, payload=shown(call))
+        for name, (entry, call) in native.items():
+            text = f"native code reads {entry.native} of {name} out of the file"
+            yield self._finding("AIV314", text, call.offset, **{"global": name})
 
     # Rule 4
 
@@ -145,12 +160,13 @@ class _Judgement:
     # Rule 5
 
     def _ids(self) -> Iterator[Finding]:
+        keys = None if isinstance(self.storages, bool) else self.storages
         for persistent in self.graph.persistents:
-            if not (self.storages and is_storage_id(persistent)):
+            if self.storages is False or not is_storage_id(persistent, keys):
                 yield self._finding("AIV306", "asks the loader for an object under an unexpected id", persistent.offset)
                 return
 
-    # Rule 6, and the form of the stream
+    # Rule 8, and the form of the stream
 
     def _form(self) -> Iterator[Finding]:
         graph = self.graph
@@ -161,17 +177,6 @@ class _Judgement:
             yield finding(
                 "AIV311", anomaly.text, file=self.file, severity=grave, member=self.member, offset=anomaly.offset
             )
-
-
-def _entry(found: Global) -> Entry | None:
-    """The entry of ``found``. A name with a dot walks through attributes; no pickler writes one for what is trusted."""
-    return None if "." in found.name else trusted().get(found.dotted)
-
-
-def _complaint(checker: Checker, entry: Entry, call: Call) -> str | None:
-    if entry.arguments is not None and (complaint := checker.arguments(entry.arguments, call)):
-        return complaint
-    return checker.states(entry.state, entry.keys, call) if entry.state is not None else None
 
 
 def _written(found: Global) -> str:

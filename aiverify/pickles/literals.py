@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiverify.pickles.graph import Blob, Call, CallKind, Dictionary, Global, SetNode, Value
 
+_MAX_ATTRIBUTES = 1000
+_CALLS = frozenset((CallKind.REDUCE, CallKind.INST, CallKind.OBJ))
 _CODECS = ("latin1", "latin-1", "ascii", "utf-8", "utf8")
 
 
@@ -13,10 +17,10 @@ def is_int(value: Value) -> bool:
 
 
 def is_call(value: Value, *names: str) -> bool:
-    """Whether ``value`` is a REDUCE of one of the globals ``names``."""
+    """Whether ``value`` is a call of one of the globals ``names``, by whichever opcode."""
     return (
         isinstance(value, Call)
-        and value.kind is CallKind.REDUCE
+        and value.kind in _CALLS
         and isinstance(value.callable, Global)
         and "." not in value.callable.name
         and value.callable.dotted in names
@@ -37,6 +41,33 @@ def is_bytes(value: Value) -> bool:
 def is_encoding(args: tuple[Value, ...]) -> bool:
     """Whether ``args`` are text and one of the codecs that picklers use."""
     return len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str) and args[1] in _CODECS
+
+
+def attribute_pairs(state: Value) -> Sequence[tuple[Value, Value]] | None:
+    """The attributes that a BUILD with ``state`` sets; ``None`` when the state is no dict."""
+    if isinstance(state, Dictionary):
+        return state.pairs
+    if isinstance(state, Call) and is_call(state, "collections.OrderedDict") and not (state.states or state.args):
+        return state.items
+    return () if state is None else None
+
+
+def attributes(state: Value, allowed: frozenset[str] | None = None) -> str | None:
+    """What is wrong with a state that becomes attributes: it is a dict of plain names, none of them special.
+
+    ``allowed`` limits the names further.
+    """
+    pairs = attribute_pairs(state)
+    if pairs is None:
+        return "a state that is not a dict"
+    if len(pairs) > _MAX_ATTRIBUTES:
+        return f"a state of {len(pairs)} attributes"
+    for key, _ in pairs:
+        if not isinstance(key, str) or (key.startswith("__") and key.endswith("__")):
+            return "a state with special attribute names"
+        if allowed is not None and key not in allowed:
+            return f"the state key {key[:80]!r}"
+    return None
 
 
 class Plain:

@@ -17,9 +17,10 @@ from __future__ import annotations
 import _compat_pickle
 from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from aiverify.pickles.graph import (
+    Anomaly,
     Blob,
     Call,
     CallKind,
@@ -36,8 +37,8 @@ from aiverify.pickles.graph import (
 )
 from aiverify.pickles.opcodes import HIGHEST_PROTOCOL, Op
 from aiverify.pickles.reading import (
+    CUT,
     DEFAULT_BUDGET,
-    TORN,
     BrokenStreamError,
     Budget,
     Buffer,
@@ -49,19 +50,29 @@ __all__ = ["Budget", "Buffer", "interpret"]
 
 _T = TypeVar("_T")
 
+AfterBuild: TypeAlias = Callable[[Call, int, int], int]
 
-def interpret(data: Buffer, start: int = 0, *, budget: Budget = DEFAULT_BUDGET) -> Graph:
+
+def interpret(
+    data: Buffer, start: int = 0, *, budget: Budget = DEFAULT_BUDGET, after_build: AfterBuild | None = None
+) -> Graph:
     """Run the stream that begins at byte ``start`` of ``data`` and return what it describes.
 
-    Never raises for what the bytes hold: a stream that breaks off gives a graph with ``failure``.
+    Never raises for what the bytes hold: a stream that breaks off gives a graph with ``failure``. ``after_build`` is
+    asked after each BUILD on an object of the stream where to read on: some loaders read from the file themselves. It
+    gets the object, the position, and the end of the current frame, and may raise BrokenStreamError.
     """
-    return _Machine(data, start, budget).run()
+    machine = _Machine(data, start, budget)
+    machine.after_build = after_build
+    return machine.run()
 
 
 class _Machine(Values):
     """One run over one stream: the loop, and the opcodes that name, call and change things."""
 
-    __slots__ = ()
+    __slots__ = ("after_build",)
+
+    after_build: AfterBuild | None
 
     def run(self) -> Graph:
         graph, data, size, limit = self.graph, self.data, self.size, self.budget.opcodes
@@ -89,8 +100,14 @@ class _Machine(Values):
         except BrokenStreamError as error:
             graph.budget_hit = isinstance(error, OutOfBudgetError)
             self._fail(str(error))
+        if graph.failure is None and self.pos < self.frame_end <= size:
+            self._tear(CUT)  # a reader without peek() has taken the whole frame from the file
         if self.torn is not None and graph.failure is None:
-            graph.root, graph.failure, graph.failure_offset = None, TORN, self.torn
+            graph.root, (graph.failure_offset, graph.failure) = None, self.torn
+        for state, length, offset in self.taken:
+            if len(state.pairs) != length:  # the object may have copied it
+                graph.anomalies.append(Anomaly("state", "a state is changed after an object took it", offset))
+                break
         graph.opcodes = count
         graph.end = self.pos
         return graph
@@ -200,6 +217,11 @@ class _Machine(Values):
         target = self.stack[-1]
         if isinstance(target, Call):
             target.states = _extended(target.states, [state])
+            for part in state if isinstance(state, tuple) else (state,):
+                if isinstance(part, Dictionary):
+                    self.taken.append((part, len(part.pairs), self.offset))
+            if self.after_build is not None:
+                self.pos = self.after_build(target, self.pos, self.frame_end)
         else:
             self._mutation("BUILD", target, state)
 
@@ -222,6 +244,7 @@ class _Machine(Values):
 
     def additems(self) -> None:
         items = self._pop_mark()
+        self._hashed(items)
         target = self.stack[-1]
         if isinstance(target, SetNode) and not target.frozen:
             target.members.extend(items)
@@ -232,10 +255,12 @@ class _Machine(Values):
 
     def setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
+        self._hashed([key])
         self._set("SETITEM", [(key, value)])
 
     def setitems(self) -> None:
         items = self._pop_mark()
+        self._hashed(items[::2])
         # Python's own unpickler sets the whole pairs before it stumbles over the last key.
         self._set("SETITEMS", pairs_of(items[: len(items) // 2 * 2]))
         pairs_of(items)
@@ -282,7 +307,7 @@ def _extended(old: Sequence[_T], new: list[_T]) -> list[_T]:
 
 def _is_computed(value: Value) -> bool:
     """Whether ``value`` is only known when the stream is loaded."""
-    return isinstance(value, Call | Global | Extension | Persistent | Opaque) or (
+    return isinstance(value, Call | Global | Extension | Persistent | OutOfBand | Opaque) or (
         isinstance(value, Blob) and value.text
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
+import struct
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,7 +17,9 @@ from aiverify.pickles.graph import Anomaly, Graph
 Buffer: TypeAlias = "bytes | memoryview | mmap.mmap"
 
 TORN = "an argument crosses the end of a frame, and readers go on at different places"
+CUT = "the stream ends inside of a frame, and readers look for the next one at different places"
 
+_UINT32 = struct.Struct("<L")
 _NEWLINE = re.compile(rb"\n")
 
 
@@ -51,7 +54,7 @@ class Reader:
         self.offset = start
         self.budget = budget
         self.frame_end = start
-        self.torn: int | None = None
+        self.torn: tuple[int, str] | None = None
         self.graph = Graph(start)
 
     def _fail(self, reason: str) -> None:
@@ -73,18 +76,33 @@ class Reader:
             self._tear()
         return begin
 
-    def _tear(self) -> None:
+    def _tear(self, reason: str = TORN) -> None:
         """Something crosses the end of a frame: the C unpickler forgets the part that lies inside of the frame.
 
         From here on it is at another place than a reader that has the whole stream in memory, so nobody can tell what
         it reads. Source: _Unpickler_ReadImpl and _Unpickler_Readline in Modules/_pickle.c, on files without peek().
         """
-        self._odd("torn", TORN)
-        self.torn = self.offset if self.torn is None else self.torn
+        self._odd("torn", reason)
+        self.torn = self.torn or (self.offset, reason)
 
     def _number(self, width: int, *, signed: bool = False) -> int:
-        begin = self._take(width)
-        return int.from_bytes(self.data[begin : begin + width], "little", signed=signed)
+        begin = self.pos
+        end = begin + width
+        if end > self.size or begin < self.frame_end < end:
+            self._take(width)
+        else:  # the same, without a call
+            self.pos = end
+        return int.from_bytes(self.data[begin:end], "little", signed=signed)
+
+    def _uint32(self) -> int:
+        begin = self.pos
+        end = begin + 4
+        if end > self.size or begin < self.frame_end < end:
+            self._take(4)
+        else:  # the same, without a call
+            self.pos = end
+        number: int = _UINT32.unpack_from(self.data, begin)[0]
+        return number
 
     def _line(self) -> bytes:
         match = _NEWLINE.search(self.data, self.pos, min(self.size, self.pos + self.budget.line))

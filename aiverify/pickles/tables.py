@@ -10,8 +10,9 @@ import enum
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from aiverify.pickles.graph import Global
 
@@ -31,12 +32,20 @@ class Use(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What one trusted global may be used for. Rules are named as in ``arguments.py``."""
+    """What one trusted global may be used for.
+
+    ``arguments`` and ``state`` each name a rule of ``arguments.py``, or list signatures (``signatures.py``). ``keys``
+    are the attribute names that a state may set, ``holds`` what some of them must hold. ``group`` is a name under which
+    signatures speak of the entry; ``native`` says what native code reads out of the state, if it does.
+    """
 
     uses: frozenset[Use]
-    arguments: str | None = None
-    state: str | None = None
+    arguments: str | tuple[str, ...] | None = None
+    state: str | tuple[str, ...] | None = None
     keys: frozenset[str] = frozenset()
+    holds: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
+    native: str | None = None
     reason: str
     source: str
 
@@ -49,25 +58,51 @@ _WAY_OUT = frozenset(
     )
 )
 
+# Names that look like special attributes, and are functions through which picklers create objects.
+_CREATORS = frozenset(("copyreg.__newobj__", "copyreg.__newobj_ex__"))
+
 
 @functools.cache
 def trusted() -> Mapping[str, Entry]:
-    """Every trusted global, by its dotted name."""
+    """Every trusted global, by its dotted name; a name inside of a class is written ``module:Class.name``."""
     table: dict[str, Entry] = {}
     for raw in _load("trusted.toml")["entry"]:
         entry = Entry(
             uses=frozenset(map(Use, raw["uses"])),
-            arguments=raw.get("arguments"),
-            state=raw.get("state"),
+            arguments=_rule(raw.get("arguments")),
+            state=_rule(raw.get("state")),
             keys=frozenset(raw.get("keys", ())),
+            holds=raw.get("holds", {}),
+            group=raw.get("group"),
+            native=raw.get("native"),
             reason=raw["reason"],
             source=raw["source"],
         )
-        for name in raw["names"]:
+        for name in names_of(raw):
             if name in table:
                 raise ValueError(f"trusted.toml names {name} twice")
             table[name] = entry
     return table
+
+
+def names_of(raw: Mapping[str, Any]) -> list[str]:
+    """The names of one raw entry, in the form of the keys of ``trusted()``.
+
+    An entry lists them whole, or as a table of modules and what they hold.
+    """
+    names = raw["names"]
+    if isinstance(names, list):
+        return names
+    return [f"{module}{':' if '.' in name else '.'}{name}" for module, inside in names.items() for name in inside]
+
+
+def entry_of(found: Global) -> Entry | None:
+    """The entry of ``found``. A name with a dot walks through attributes: it is trusted only if it says so itself."""
+    return trusted().get(f"{found.module}:{found.name}" if "." in found.name else found.dotted)
+
+
+def _rule(raw: str | list[str] | None) -> str | tuple[str, ...] | None:
+    return tuple(raw) if isinstance(raw, list) else raw
 
 
 def danger(found: Global) -> str | None:
@@ -90,7 +125,8 @@ def danger(found: Global) -> str | None:
             if effect is not None:
                 return effect
         steps = name.split(".")
-        if any(step.startswith("__") and step.endswith("__") for step in steps):
+        special = any(step.startswith("__") and step.endswith("__") for step in steps)
+        if special and found.dotted not in _CREATORS:
             return "reaches for the interpreter's internals"
         if any(step in _WAY_OUT for step in steps):
             return "reaches another module through this one"
@@ -108,5 +144,5 @@ def _dangers() -> tuple[Mapping[str, str], Mapping[str, str], int]:
     return modules, names, max(name.count(".") + 1 for name in modules)
 
 
-def _load(name: str) -> dict[str, list[dict[str, str]]]:
-    return tomllib.loads(resources.files("aiverify.pickles").joinpath("data", name).read_text("utf-8"))
+def _load(name: str) -> dict[str, list[dict[str, Any]]]:
+    return tomllib.loads(Path(__file__).with_name("data").joinpath(name).read_text("utf-8"))

@@ -23,9 +23,12 @@ MAX_DEPTH = 32
 class Fields:
     """The fields of one JSON object, which stands at ``where``."""
 
-    def __init__(self, value: object, where: str, names: Collection[str]) -> None:
+    def __init__(
+        self, value: object, where: str, names: Collection[str], defaults: Mapping[str, object] | None = None
+    ) -> None:
         if not isinstance(value, dict):
             raise ReporterError(f"{where or 'the report'}: must be an object, is {_kind(value)}")
+        value = {**(defaults or {}), **value}
         self._values = value
         self._where = where
         for name in names:
@@ -65,6 +68,13 @@ class Fields:
         """A member of a closed set."""
         return kind(self.word(name, [member.value for member in kind]))
 
+    def flag(self, name: str) -> bool:
+        """A boolean."""
+        value = self._values[name]
+        if not isinstance(value, bool):
+            raise self._wrong(name, "a boolean")
+        return value
+
     def count(self, name: str) -> int:
         """A whole number, zero or more."""
         value = self._values[name]
@@ -92,10 +102,12 @@ class Fields:
         """An object with the fields ``names``."""
         return Fields(self._values[name], self.place(name), names)
 
-    def objects(self, name: str, names: Collection[str]) -> Iterator[Fields]:
-        """The members of an array of objects, each with the fields ``names``."""
+    def objects(
+        self, name: str, names: Collection[str], defaults: Mapping[str, object] | None = None
+    ) -> Iterator[Fields]:
+        """The members of an array of objects, each with the fields ``names``; those with a default may be missing."""
         for index, item in enumerate(self._array(name)):
-            yield Fields(item, f"{self.place(name)}[{index}]", names)
+            yield Fields(item, f"{self.place(name)}[{index}]", names, defaults)
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The members of an array of strings."""

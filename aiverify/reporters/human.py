@@ -1,7 +1,8 @@
 """The report for a person at a terminal, or for the log of a job.
 
 First the verdict, then what to do, then the evidence. Everything that came with the artifact is shown as harmless text
-(``hostile.py``). Without a terminal the text is plain and 100 columns wide. Only rendering imports rich.
+(``hostile.py``). Without a terminal the text is plain and 100 columns wide. Only rendering imports rich, and not for
+lines without colours.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class HumanReporter(Reporter):
         """Verdict, steps and evidence of each report; a summary follows when there are several."""
         if not reports:
             raise ReporterError("there is no report to show")
+        if verbosity < 0 and not self.colour:
+            from aiverify.reporters import quiet
+
+            return "".join(quiet.verdict_line(report, self.encoding) for report in reports)
         from aiverify.reporters import sections
         from aiverify.reporters.page import Page
 

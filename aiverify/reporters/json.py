@@ -20,6 +20,7 @@ from aiverify.report import (
     SCHEMA_VERSION,
     Conversion,
     Dropped,
+    FileState,
     Outcome,
     PolicyRecord,
     PolicySource,
@@ -44,6 +45,8 @@ _RULE = re.compile("AIV[1-7][0-9]{2}")
 _UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|\+00:00)")
 _SOME = re.compile("(?s).+")
 
+# The last three came later: a report without them is read as if they said nothing.
+_SIGNATURE = ("kind", "signer", "covers", "outcome", "detail", "root", "partial", "files")
 _RUN = ("schema_version", "reports", "outcome")
 _REPORT = (
     "schema_version",
@@ -106,6 +109,9 @@ def to_dict(report: Report) -> dict[str, object]:
                 "covers": list(signature.covers),
                 "outcome": signature.outcome,
                 "detail": signature.detail,
+                "root": signature.root,
+                "partial": signature.partial,
+                "files": [{"path": path, "state": state.value} for path, state in signature.files],
             }
             for signature in report.signatures
         ],
@@ -242,8 +248,14 @@ def _report(fields: Fields) -> Report:
                 covers=signature.texts("covers"),
                 outcome=signature.word("outcome", SIGNATURE_OUTCOMES),
                 detail=signature.text("detail"),
+                root=signature.optional_text("root"),
+                partial=signature.flag("partial"),
+                files=tuple(
+                    (file.text("path", _SOME), file.choice("state", FileState))
+                    for file in signature.objects("files", ("path", "state"))
+                ),
             )
-            for signature in fields.objects("signatures", ("kind", "signer", "covers", "outcome", "detail"))
+            for signature in fields.objects("signatures", _SIGNATURE, {"root": None, "partial": False, "files": []})
         ),
         findings=tuple(
             _read_finding(finding)
@@ -293,7 +305,7 @@ def _artifact(fields: Fields) -> Artifact:
         files[path] = ArtifactFile(
             path=path,
             size=file.count("size"),
-            sha256=file.text("sha256", _SHA256),
+            sha256=file.optional_text("sha256", _SHA256),
             format=file.text("format", _SOME),
             file_class=file.choice("class", FileClass),
         )

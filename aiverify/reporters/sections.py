@@ -11,7 +11,8 @@ from aiverify.report import Outcome, Report, SignatureResult
 from aiverify.reporters import evidence
 from aiverify.reporters.advice import next_steps, title_of
 from aiverify.reporters.page import Page, columns
-from aiverify.reporters.quantities import duration, number_of, size
+from aiverify.reporters.quantities import number_of
+from aiverify.reporters.quiet import facts
 
 MAX_LISTED = 10
 
@@ -68,16 +69,11 @@ def verdict(page: Page, report: Report, verbosity: int) -> None:
 
 
 def _verdict(page: Page, report: Report) -> tuple[Text, Text]:
-    outcome, files = report.verdict.outcome, report.artifact.files
-    facts = [
-        number_of(len(files), "file"),
-        size(sum(file.size for file in files)),
-        duration(report.duration_s),
-    ]
+    outcome = report.verdict.outcome
     text = Text.assemble(page.say(title_of(report), "bold"))
     if report.verdict.variant is not None:
         text.append_text(page.say(f" ({report.verdict.variant})"))
-    text.append(f"  {', '.join(facts)}", "dim")
+    text.append(f"  {facts(report)}", "dim")
     return Text(f"{outcome.value.upper():<6}", OUTCOME_STYLE[outcome]), text
 
 
@@ -122,6 +118,8 @@ def _signature(page: Page, report: Report, signature: SignatureResult, verbosity
         paths = {file.path for file in report.artifact.files}
         covered, total = len(paths & set(signature.covers)), number_of(len(paths), "file")
         text.append(f"  covers {'all' if covered == len(paths) else f'{covered} of'} {total}", "dim")
+    if verbosity > 0 and signature.root:
+        text.append_text(page.say(f"  under {signature.root}", "dim"))
     return text
 
 

@@ -1,7 +1,8 @@
 """Sigstore bundles, as far as all kinds of OpenSSF Model Signing signatures share them.
 
 Rules: a Sigstore bundle media type, a DSSE envelope, and verification material of exactly one kind, so that a
-bundle cannot be of one kind here and of another elsewhere. Whether the material holds is for the kind's own module.
+bundle cannot be of one kind here and of another elsewhere. A chain has at most ``MAX_CERTIFICATES`` certificates, and
+there are at most ``MAX_TIMESTAMPS`` timestamps. Whether the material holds is for the kind's own module.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiverify.signatures.dsse import Envelope, parse_envelope
+from aiverify.signatures.dsse import Envelope, decoded, parse_envelope
 from aiverify.signatures.interface import MalformedError
 from aiverify.signatures.strict_json import optional, parse_object, required
 
 MAX_BUNDLE_BYTES = 32 * 1024 * 1024
+MAX_CERTIFICATES = 8
+MAX_TIMESTAMPS = 32
 
 _MEDIA_TYPE = "application/vnd.dev.sigstore.bundle"
 # Until bundle version 0.2 a keyless certificate came as a chain.
@@ -32,12 +35,18 @@ class BundleKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A well-formed bundle. ``raw`` is the file; ``hint`` is what it says about its key, and proves nothing."""
+    """A well-formed bundle. ``raw`` is the file; ``hint`` is what it says about its key, and proves nothing.
+
+    ``chain`` are the certificates of a bundle of kind ``certificate`` in DER, the signer's own first; ``timestamps``
+    are answers of timestamp authorities (RFC 3161) in DER, and those of a keyless bundle are left to sigstore-python.
+    """
 
     kind: BundleKind
     envelope: Envelope
     raw: bytes
     hint: str = ""
+    chain: tuple[bytes, ...] = ()
+    timestamps: tuple[bytes, ...] = ()
 
 
 def parse_bundle(raw: bytes) -> Bundle:
@@ -52,8 +61,36 @@ def parse_bundle(raw: bytes) -> Bundle:
         raise MalformedError(f"{media_type[:80]!r} is not the media type of a Sigstore bundle")
     material = required(table, "verificationMaterial", dict)
     kind = _kind(media_type, material)
-    hint = optional(material["publicKey"], "hint", str, "") if kind is BundleKind.KEY else ""
-    return Bundle(kind=kind, envelope=parse_envelope(required(table, "dsseEnvelope", dict)), raw=raw, hint=hint)
+    envelope = parse_envelope(required(table, "dsseEnvelope", dict))
+    match kind:
+        case BundleKind.KEY:
+            return Bundle(kind=kind, envelope=envelope, raw=raw, hint=optional(material["publicKey"], "hint", str, ""))
+        case BundleKind.CERTIFICATE:
+            chain, timestamps = _chain(material), _timestamps(material)
+            return Bundle(kind=kind, envelope=envelope, raw=raw, chain=chain, timestamps=timestamps)
+        case BundleKind.KEYLESS:
+            return Bundle(kind=kind, envelope=envelope, raw=raw)
+
+
+def _chain(material: Mapping[str, Any]) -> tuple[bytes, ...]:
+    chain = _all_decoded(material["x509CertificateChain"], "certificates", "rawBytes", MAX_CERTIFICATES)
+    if not chain:
+        raise MalformedError("the certificate chain is empty")
+    return chain
+
+
+def _timestamps(material: Mapping[str, Any]) -> tuple[bytes, ...]:
+    data = optional(material, "timestampVerificationData", dict, {})
+    return _all_decoded(data, "rfc3161Timestamps", "signedTimestamp", MAX_TIMESTAMPS)
+
+
+def _all_decoded(table: Mapping[str, Any], key: str, field: str, limit: int) -> tuple[bytes, ...]:
+    entries = optional(table, key, list, [])
+    if len(entries) > limit:
+        raise MalformedError(f"{key!r} has more than {limit} entries")
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise MalformedError(f"{key!r} holds something that is not an object")
+    return tuple(decoded(entry, field) for entry in entries)
 
 
 def _kind(media_type: str, material: Mapping[str, Any]) -> BundleKind:

@@ -29,6 +29,13 @@ class Envelope:
         """The bytes that were signed: DSSE's pre-authentication encoding, version 1."""
         return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(self.payload), self.payload)
 
+    def legacy_pae(self) -> bytes:
+        """The bytes that model_signing 0.2 signed with keys and certificates instead: how Python shows the payload.
+
+        No two payloads look the same, so a signature over this binds its payload as well.
+        """
+        return f"DSSEV1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(self.payload)} {self.payload!r}".encode()
+
 
 def parse_envelope(table: Mapping[str, Any]) -> Envelope:
     """The envelope in a decoded JSON object. Raises MalformedError."""
@@ -38,10 +45,11 @@ def parse_envelope(table: Mapping[str, Any]) -> Envelope:
     signatures = required(table, "signatures", list)
     if len(signatures) != 1 or not isinstance(signatures[0], dict):
         raise MalformedError(f"the envelope has {len(signatures)} signatures; there must be exactly one")
-    return Envelope(_base64(table, "payload"), _base64(signatures[0], "sig"))
+    return Envelope(decoded(table, "payload"), decoded(signatures[0], "sig"))
 
 
-def _base64(table: Mapping[str, Any], key: str) -> bytes:
+def decoded(table: Mapping[str, Any], key: str) -> bytes:
+    """The bytes that stand under ``key`` in base64. Raises MalformedError, also when there are none."""
     text = required(table, key, str)
     try:
         data = base64.b64decode(text, validate=True)

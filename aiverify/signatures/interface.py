@@ -1,17 +1,16 @@
-"""Whom a user expects, what authentication gives back, and how it fails."""
+"""What authentication gives back, and how it fails."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from aiverify.errors import AiverifyError, UsageError
+from aiverify.errors import AiverifyError
 from aiverify.finding import Finding
 from aiverify.report import SignatureResult
 
 
 class SignatureError(AiverifyError):
-    """Authentication could not be done: a bundle, key or trusted root that was named cannot be read or used."""
+    """Authentication could not be done: a bundle, key, authority or trusted root that was named cannot be used."""
 
 
 class MalformedError(SignatureError):
@@ -24,41 +23,6 @@ class UnsupportedError(SignatureError):
 
 class InvalidSignatureError(SignatureError):
     """A signature does not verify."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeylessSigner:
-    """An identity that an OpenID Connect issuer vouches for, both compared exactly.
-
-    The same identity from another issuer is somebody else, so one without the other is a UsageError.
-    """
-
-    identity: str
-    issuer: str
-
-    def __post_init__(self) -> None:
-        if not self.identity.strip() or not self.issuer.strip():
-            raise UsageError(
-                "a keyless signer is an identity and an issuer, and one of them is missing",
-                hint="Give both --cert-identity and --cert-oidc-issuer.",
-            )
-
-    def __str__(self) -> str:
-        return f"{self.identity} (issuer {self.issuer})"
-
-
-@dataclass(frozen=True, slots=True)
-class KeySigner:
-    """The holder of an ECDSA key. ``pem`` is the public key; ``name`` says where it came from, for messages only."""
-
-    pem: bytes
-    name: str
-
-    def __str__(self) -> str:
-        return f"key {self.name}"
-
-
-Signer: TypeAlias = KeylessSigner | KeySigner
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import TypeGuard
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from aiverify.signatures.dsse import Envelope
-from aiverify.signatures.interface import InvalidSignatureError, KeySigner, SignatureError
+from aiverify.signatures.interface import InvalidSignatureError, SignatureError
+from aiverify.signers import KeySigner
 
 _HASHES: Mapping[str, Callable[[], hashes.HashAlgorithm]] = {
     "secp256r1": hashes.SHA256,
@@ -31,22 +33,44 @@ def load_public_key(signer: KeySigner) -> ec.EllipticCurvePublicKey:
         raise SignatureError(
             f"{signer} is not a public key in PEM form", hint="Give the file that begins with BEGIN PUBLIC KEY."
         ) from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
+    if not is_usable(key):
         raise SignatureError(
             f"{signer} is not an ECDSA key on P-256, P-384 or P-521, and models are signed with no other"
         )
     return key
 
 
+def is_usable(key: object) -> TypeGuard[ec.EllipticCurvePublicKey]:
+    """Whether models are signed with keys of this kind."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _HASHES
+
+
 def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
     """SHA-256 of the key's SubjectPublicKeyInfo in DER, as hex."""
-    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(der).hexdigest()
+    return hashlib.sha256(_spki(key, serialization.Encoding.DER)).hexdigest()
 
 
-def verify(key: ec.EllipticCurvePublicKey, envelope: Envelope) -> None:
-    """Check that ``key`` signed the envelope. Raises InvalidSignatureError."""
+def is_hint_of(hint: str, key: ec.EllipticCurvePublicKey) -> bool:
+    """Whether a bundle's hint names ``key``: the hex SHA-256 of its SubjectPublicKeyInfo, in PEM or in DER form.
+
+    model_signing writes the first, other tools of Sigstore the second.
+    """
+    pem = hashlib.sha256(_spki(key, serialization.Encoding.PEM)).hexdigest()
+    return hint.lower() in (pem, fingerprint(key))
+
+
+def verify(key: ec.EllipticCurvePublicKey, envelope: Envelope, *, legacy: bool = False) -> None:
+    """Check that ``key`` signed the envelope. Raises InvalidSignatureError.
+
+    ``legacy``: as model_signing 0.2 did it, with an encoding of its own and SHA-256 for every curve.
+    """
+    signed = envelope.legacy_pae() if legacy else envelope.pae()
+    algorithm = hashes.SHA256() if legacy else _HASHES[key.curve.name]()
     try:
-        key.verify(envelope.signature, envelope.pae(), ec.ECDSA(_HASHES[key.curve.name]()))
+        key.verify(envelope.signature, signed, ec.ECDSA(algorithm))
     except InvalidSignature as error:
         raise InvalidSignatureError("the signature was not made with this key") from error
+
+
+def _spki(key: ec.EllipticCurvePublicKey, encoding: serialization.Encoding) -> bytes:
+    return key.public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,84 +1,70 @@
 """Keyless signatures: a short-lived certificate for an identity, and a transparency log that saw it used in time.
 
-sigstore-python does the cryptography, offline. Rules added here: the payload it verified must be the payload that was
-parsed, an identity counts only together with its issuer, and whatever a library makes of hostile bytes ends as
-InvalidSignatureError.
+sigstore-python does the cryptography. Rules added here: the payload it verified must be the payload that was parsed, an
+identity counts only together with its issuer, and whatever a library makes of hostile bytes ends as
+InvalidSignatureError. Whether the identity is an expected one is not decided here.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiverify.signatures import trust
 from aiverify.signatures.bundle import Bundle
 from aiverify.signatures.dsse import PAYLOAD_TYPE
-from aiverify.signatures.interface import InvalidSignatureError, KeylessSigner, SignatureError
+from aiverify.signatures.interface import InvalidSignatureError, SignatureError
+from aiverify.signatures.trust import Trust, reason
+from aiverify.signers import KeylessIdentity
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
     from sigstore.verify import Verifier
 
-# Fulcio's certificate extension for the issuer, the one that sigstore-python's Identity policy compares:
-# https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
-_ISSUER = "1.3.6.1.4.1.57264.1.1"
+# Fulcio's certificate extensions: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
+_FULCIO = "1.3.6.1.4.1.57264.1"
+_ISSUER_PLAIN, _ISSUER = f"{_FULCIO}.1", f"{_FULCIO}.8"
+_SOURCE_REPOSITORY, _SOURCE_REF, _BUILD_CONFIG = f"{_FULCIO}.12", f"{_FULCIO}.14", f"{_FULCIO}.18"
+_UTF8_STRING = 0x0C
 
 _LOG_LEVEL = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class KeylessCheck:
-    """A signature that verifies: who made it, and whether that is one of the expected signers."""
-
-    signer: KeylessSigner
-    expected: bool
-
-
-def verify(bundle: Bundle, expected: Sequence[KeylessSigner], trusted_root: Path | None) -> KeylessCheck:
+def verify(bundle: Bundle, trust: Trust) -> KeylessIdentity:
     """Verify a keyless bundle under a trusted root, at the time that the log or a timestamp proves.
 
-    Raises InvalidSignatureError when nobody's signature verifies, and SignatureError when the trusted root is unusable.
+    Returns whose it is. Raises InvalidSignatureError when nobody's signature verifies, and SignatureError when the
+    trusted root is unusable.
     """
     with _quiet():
-        verifier = trust.keyless_verifier(trusted_root)
+        verifier = trust.verifier()
         try:
-            return _verify(verifier, bundle, expected)
+            return _verify(verifier, bundle)
         except SignatureError:
             raise
         except Exception as error:
-            raise InvalidSignatureError(trust.reason(error)) from error
+            raise InvalidSignatureError(reason(error)) from error
 
 
-def _verify(verifier: Verifier, bundle: Bundle, expected: Sequence[KeylessSigner]) -> KeylessCheck:
+def _verify(verifier: Verifier, bundle: Bundle) -> KeylessIdentity:
     from sigstore import models
-    from sigstore.errors import MetadataError, VerificationError
+    from sigstore.errors import MetadataError
     from sigstore.verify import policy
 
     parsed = models.Bundle.from_json(bundle.raw)
-    identities = [policy.Identity(identity=signer.identity, issuer=signer.issuer) for signer in expected]
-    as_expected = bool(identities)
     try:
-        verified = verifier.verify_dsse(parsed, policy.AnyOf([*identities]) if identities else policy.UnsafeNoOp())
+        verified = verifier.verify_dsse(parsed, policy.UnsafeNoOp())
     except MetadataError as error:
         raise SignatureError(f"the trusted root lacks what this bundle needs: {error}") from error
-    except VerificationError:
-        if not identities:
-            raise
-        # Valid for somebody else, or not valid at all? The messages differ.
-        as_expected = False
-        verified = verifier.verify_dsse(parsed, policy.UnsafeNoOp())
     if verified != (PAYLOAD_TYPE, bundle.envelope.payload):
         raise InvalidSignatureError("the verified payload is not the one in the envelope")
-    return KeylessCheck(_signer(parsed.signing_certificate), as_expected)
+    return _identity(parsed.signing_certificate)
 
 
-def _signer(certificate: Certificate) -> KeylessSigner:
-    """Who a verified certificate is for, in the words that an exact identity and issuer are compared with."""
+def _identity(certificate: Certificate) -> KeylessIdentity:
+    """Who a verified certificate is for."""
     from cryptography import x509
 
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -87,17 +73,35 @@ def _signer(certificate: Certificate) -> KeylessSigner:
         *names.get_values_for_type(x509.UniformResourceIdentifier),
         *(name.value.decode() for name in names.get_values_for_type(x509.OtherName)),
     ]
-    issuer = _issuer(certificate)
-    if len(identities) != 1 or not identities[0].strip() or not issuer.strip():
+    extensions = {
+        extension.oid.dotted_string: extension.value.value
+        for extension in certificate.extensions
+        if isinstance(extension.value, x509.UnrecognizedExtension)
+    }
+    named = (extensions.get(_ISSUER_PLAIN, b"").decode(), _utf8(extensions.get(_ISSUER)))
+    issuers = {issuer for issuer in named if issuer.strip()}
+    if len(identities) != 1 or not identities[0].strip() or len(issuers) != 1:
         raise InvalidSignatureError("the certificate does not name one identity and its issuer")
-    return KeylessSigner(identities[0], issuer)
+    return KeylessIdentity(
+        identity=identities[0],
+        issuer=issuers.pop(),
+        source_repository=_utf8(extensions.get(_SOURCE_REPOSITORY)),
+        source_ref=_utf8(extensions.get(_SOURCE_REF)),
+        workflow=_utf8(extensions.get(_BUILD_CONFIG)),
+    )
 
 
-def _issuer(certificate: Certificate) -> str:
-    from cryptography import x509
-
-    extension = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(_ISSUER)).value
-    return extension.value.decode() if isinstance(extension, x509.UnrecognizedExtension) else ""
+def _utf8(der: bytes | None) -> str:
+    """The text in a DER UTF8String; empty where there is none. Raises InvalidSignatureError for anything else."""
+    if der is None:
+        return ""
+    length, start = (der[1], 2) if len(der) > 1 else (-1, 0)
+    if length & 0x80:
+        count = length & 0x7F
+        length, start = int.from_bytes(der[2 : 2 + count]), 2 + count
+    if der[:1] != bytes([_UTF8_STRING]) or start + length != len(der):
+        raise InvalidSignatureError("an extension of the certificate is not text")
+    return der[start:].decode()
 
 
 @contextmanager

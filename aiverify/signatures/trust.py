@@ -1,15 +1,24 @@
-"""Whose word keyless verification rests on: the Sigstore instance's trusted root.
+"""Whose word keyless verification and timestamps rest on: the trusted root of a Sigstore instance.
 
-Either a file that the user names, or the production root that sigstore-python carries in its package. Never Sigstore's
-own TUF cache: it needs a writable home, and once written it hides newer roots that come with the package. Nothing here
-uses the network.
+It is a file that the user names, the root of a TUF repository (``tuf.py``), or one of the two that sigstore-python
+carries in its package: that of the public instance, and that of its staging. Never Sigstore's own TUF cache: it needs
+a writable home, and once written it hides newer roots that come with the package. Only a TUF repository needs
+a network.
+
+A root that is old knows nothing of logs and authorities that came later; so how new it is, is said with each signature.
 """
 
 from __future__ import annotations
 
+import enum
+import json
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiverify.signatures.interface import SignatureError
 
@@ -17,38 +26,130 @@ if TYPE_CHECKING:
     from sigstore.models import TrustedRoot
     from sigstore.verify import Verifier
 
-_PRODUCTION = ("https%3A%2F%2Ftuf-repo-cdn.sigstore.dev", "trusted_root.json")
+MAX_ROOT_BYTES = 16 * 1024 * 1024
 
 
-def keyless_verifier(trusted_root: Path | None) -> Verifier:
-    """A verifier under the root in a file, or under the embedded production root. Raises SignatureError."""
-    from sigstore.verify import Verifier
+class Instance(enum.StrEnum):
+    """The instances of Sigstore whose roots are part of sigstore-python."""
 
-    name = f"the trusted root {trusted_root}" if trusted_root else "the trusted root inside sigstore-python"
+    PRODUCTION = "production"
+    STAGING = "staging"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TufRepository:
+    """A TUF repository that serves the trusted root of a private instance.
+
+    ``root`` is the ``root.json`` to begin with. ``cache`` is the folder for what was fetched; without it one in the
+    user's cache folder, or none where that cannot be written. ``offline``: use what the cache holds, ask nobody.
+    """
+
+    url: str
+    root: Path
+    cache: Path | None = None
+    offline: bool = False
+
+
+TrustSource: TypeAlias = Instance | Path | TufRepository
+
+_TUF_FOLDERS = {
+    Instance.PRODUCTION: "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev",
+    Instance.STAGING: "https%3A%2F%2Ftuf-repo-cdn.sigstage.dev",
+}
+_SERVICES = ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")
+
+
+class Trust:
+    """The trusted root of one run, loaded when it is first asked for."""
+
+    def __init__(self, source: TrustSource) -> None:
+        self._source = source
+        self._loaded: tuple[TrustedRoot, datetime | None] | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the root."""
+        match self._source:
+            case Instance() as instance:
+                from sigstore import __version__
+
+                return f"the {instance} root inside sigstore {__version__}"
+            case Path() as path:
+                return f"the trusted root {path}"
+            case TufRepository(url=url):
+                return f"the trusted root from {url}"
+
+    @property
+    def age(self) -> str:
+        """How new the root is: the day since which its newest log or authority is in use, and how long ago that is."""
+        _, newest = self._load()
+        if newest is None:
+            return "of unknown age"
+        days = max(0, (datetime.now(UTC) - newest).days)
+        return f"newest service of {newest:%Y-%m-%d}, {days} days ago"
+
+    def root(self) -> TrustedRoot:
+        """The root itself. Raises SignatureError."""
+        root, _ = self._load()
+        return root
+
+    def verifier(self) -> Verifier:
+        """A verifier of keyless signatures under this root. Raises SignatureError."""
+        from sigstore.verify import Verifier
+
+        root = self.root()
+        try:
+            return Verifier(trusted_root=root)
+        except Exception as error:
+            raise self._unusable(error) from error
+
+    def _load(self) -> tuple[TrustedRoot, datetime | None]:
+        if self._loaded is None:
+            from sigstore.models import TrustedRoot
+
+            with self._file() as path:
+                try:
+                    self._loaded = TrustedRoot.from_file(str(path)), _newest(path.read_bytes())
+                except Exception as error:
+                    raise self._unusable(error) from error
+        return self._loaded
+
+    def _file(self) -> AbstractContextManager[Path]:
+        match self._source:
+            case Instance() as instance:
+                store = resources.files("sigstore._store")
+                return resources.as_file(store.joinpath(_TUF_FOLDERS[instance], "trusted_root.json"))
+            case Path() as path:
+                _require_readable(path)
+                return nullcontext(path)
+            case TufRepository() as repository:
+                from aiverify.signatures.tuf import trusted_root
+
+                return trusted_root(repository)
+
+    def _unusable(self, error: Exception) -> SignatureError:
+        return SignatureError(
+            f"{self.name} cannot be used: {reason(error)}", hint="Give a trusted_root.json with --trusted-root."
+        )
+
+
+def _require_readable(path: Path) -> None:
     try:
-        return Verifier(trusted_root=_trusted_root(trusted_root))
-    except Exception as error:
-        raise SignatureError(
-            f"{name} cannot be used: {reason(error)}", hint="Give a trusted_root.json with --trusted-root."
-        ) from error
-
-
-def check_readable(trusted_root: Path) -> None:
-    """Tell about a mistyped option even where no signature needs the file. Raises SignatureError."""
-    try:
-        with trusted_root.open("rb"):
-            pass
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
     except (OSError, ValueError) as error:
-        raise SignatureError(f"the trusted root {trusted_root} cannot be read: {error}") from error
+        raise SignatureError(f"the trusted root {path} cannot be read: {error}") from error
+    if size > MAX_ROOT_BYTES:
+        raise SignatureError(f"the trusted root {path} is larger than {MAX_ROOT_BYTES} bytes")
 
 
-def _trusted_root(path: Path | None) -> TrustedRoot:
-    from sigstore.models import TrustedRoot
-
-    if path is not None:
-        return TrustedRoot.from_file(str(path))
-    with resources.as_file(resources.files("sigstore._store").joinpath(*_PRODUCTION)) as embedded:
-        return TrustedRoot.from_file(str(embedded))
+def _newest(content: bytes) -> datetime | None:
+    """When the newest service of a valid root came into use."""
+    table: dict[str, Any] = json.loads(content)
+    services = [service for kind in _SERVICES for service in table.get(kind) or ()]
+    periods = [service.get("validFor") or service.get("publicKey", {}).get("validFor") or {} for service in services]
+    starts = [period["start"] for period in periods if period.get("start")]
+    return max((datetime.fromisoformat(start) for start in starts), default=None)
 
 
 def reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ The rules:
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 import re
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from aiverify.progress import Progress
 from aiverify.rules import finding
 from aiverify.sources.hubclient.cache import RepoCache, is_revision
 from aiverify.sources.hubclient.listing import COMMIT, Listing, StatedFile
-from aiverify.sources.interface import HubOptions, Selection, Source, SourceError
+from aiverify.sources.interface import HubOptions, Preview, Selection, Source, SourceError
 from aiverify.sources.local import HOUSEKEEPING, FolderSource, strangers
 
 if TYPE_CHECKING:
@@ -59,16 +60,23 @@ class HubSource(Source):
 
         Raises SourceError, and HostileSourceError when the Hub gives answers that would steer the client.
         """
+        return self._fetched_from_hub(selection, progress, None)
+
+    def fetch_previewed(self, selection: Selection, progress: Progress, preview: Preview) -> Fetched:
+        """As ``fetch``; the preview takes place if there is anything left to download after it."""
+        return self._fetched_from_hub(selection, progress, preview)
+
+    def _fetched_from_hub(self, selection: Selection, progress: Progress, preview: Preview | None) -> Fetched:
         progress.stage("fetch")
         progress.detail(self.repo)
         try:
-            return self._fetch(selection, progress)
+            return self._fetch(selection, progress, preview)
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             message = f"{self.repo}@{self.revision}: the Hub cache cannot be read: {reason}"
             raise SourceError(message, hint="Check its permissions, or name another --cache-dir.") from error
 
-    def _fetch(self, selection: Selection, progress: Progress) -> Fetched:
+    def _fetch(self, selection: Selection, progress: Progress, preview: Preview | None) -> Fetched:
         from huggingface_hub import constants
 
         cache = RepoCache(
@@ -78,9 +86,11 @@ class HubSource(Source):
         )
         if self._options.offline or constants.is_offline_mode():
             return self._cached(cache, selection, progress)
-        return self._downloaded(cache, selection, progress)
+        return self._downloaded(cache, selection, progress, preview)
 
-    def _downloaded(self, cache: RepoCache, selection: Selection, progress: Progress) -> Fetched:
+    def _downloaded(
+        self, cache: RepoCache, selection: Selection, progress: Progress, preview: Preview | None
+    ) -> Fetched:
         try:
             from aiverify.sources.hubclient.client import HubClient
             from aiverify.sources.hubclient.failures import redacted
@@ -95,17 +105,51 @@ class HubSource(Source):
         client = HubClient(self.repo, self._options, cache, self._timeout)
         try:
             with attached():
-                return self._at_commit(client, cache, selection, progress)
+                return self._at_commit(client, cache, selection, progress, preview)
         except SourceError as error:
             raise redacted(error, client.secret) from None
 
-    def _at_commit(self, client: HubClient, cache: RepoCache, selection: Selection, progress: Progress) -> Fetched:
-        commit = self.revision if COMMIT.fullmatch(self.revision) else client.commit(self.revision)
+    def _at_commit(
+        self, client: HubClient, cache: RepoCache, selection: Selection, progress: Progress, preview: Preview | None
+    ) -> Fetched:
+        commit = self.revision if COMMIT.fullmatch(self.revision) else client.standing(self.revision).commit
         listing = client.listing(commit)
         self._require_files(listing, selection, cache)
+        if preview is not None:
+            self._preview(client, cache, commit, listing, selection, progress, preview)
         client.download(commit, listing, selection, progress)
         cache.remember(self.revision, commit)
         return self._fetched(cache, commit, listing, selection)
+
+    def _preview(
+        self,
+        client: HubClient,
+        cache: RepoCache,
+        commit: str,
+        listing: Listing,
+        selection: Selection,
+        progress: Progress,
+        preview: Preview,
+    ) -> None:
+        """Fetch the files that the preview asks for, and let it look at the listing, unless all files are here."""
+        wanted = [path for path in listing if selection.wants(path)]
+        if all(cache.has(commit, path) for path in wanted):
+            return
+        first = [path for path in wanted if preview.wants(path)]
+        if first:
+            client.download(commit, listing, Selection(include=[glob.escape(path) for path in first]), progress)
+        root = cache.root(commit)
+        preview.look(
+            Fetched(
+                target=self._target,
+                kind=SourceKind.HUB,
+                root=root,
+                repo=self.repo,
+                revision=commit,
+                files=tuple(_fetched_file(root, listing[path]) for path in wanted),
+                left_out=tuple(path for path in listing if not selection.wants(path)),
+            )
+        )
 
     def _cached(self, cache: RepoCache, selection: Selection, progress: Progress) -> Fetched:
         commit = cache.commit(self.revision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -68,6 +68,18 @@ class HubOptions:
     offline: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A look at what a source states, before the bytes are fetched.
+
+    Of the selected files, those that ``wants`` names are fetched first. Then ``look`` is given the statements on all of
+    them, and may raise to end it there.
+    """
+
+    wants: Callable[[str], bool]
+    look: Callable[[Fetched], None]
+
+
 class Source(ABC):
     """A place that artifacts come from."""
 
@@ -78,3 +90,7 @@ class Source(ABC):
         Raises SourceError when that cannot be done, and HostileSourceError when the source behaves as no honest one
         does.
         """
+
+    def fetch_previewed(self, selection: Selection, progress: Progress, preview: Preview) -> Fetched:  # noqa: ARG002
+        """As ``fetch``, with a look at what the source states first, where there is anything to be saved by it."""
+        return self.fetch(selection, progress)

@@ -19,7 +19,6 @@ import stat
 from pathlib import Path
 
 from aiverify.errors import UsageError
-from aiverify.sources.hub import HubSource, is_repo
 from aiverify.sources.interface import HubOptions, Source, SourceError
 from aiverify.sources.local import FileSource, FolderSource
 
@@ -36,6 +35,8 @@ def open_source(target: str, options: HubOptions) -> Source:
         return _repository(target.removeprefix(HUB_SCHEME), options, target)
     if _is_path(target) or os.path.lexists(target):
         return _path(target, options)
+    from aiverify.sources.hub import is_repo  # only for those who have to do with the Hub
+
     if "/" in target.partition("@")[0] and is_repo(target.partition("@")[0]):
         return _repository(target, options, target)
     raise SourceError(
@@ -66,6 +67,8 @@ def _path(target: str, options: HubOptions) -> Source:
 
 
 def _repository(name: str, options: HubOptions, target: str) -> Source:
+    from aiverify.sources.hub import HubSource
+
     repo, at, revision = name.partition("@")
     if at and not revision:
         raise UsageError(f"{target!r} ends where a revision is expected", hint="Write a branch, tag or commit after @.")

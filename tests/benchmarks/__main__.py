@@ -12,12 +12,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.benchmarks.conversion import TORCH, conversion
+from tests.benchmarks.conversion import TORCH, conversions
 from tests.benchmarks.measuring import Case, checkpoint, measure_all, show, workspace
+from tests.benchmarks.scanning import scanning
+from tests.benchmarks.signatures import signatures
 
 AIVERIFY = [sys.executable, "-m", "aiverify"]
 HASH = "import hashlib, sys; hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256')"
-SECTIONS = ("main", "conversion")
+SECTIONS = ("main", "scanning", "conversion", "signatures")
 
 
 def main_job(work: Path, megabytes: int) -> list[Case]:
@@ -54,22 +56,25 @@ def main() -> None:
     parser.add_argument("--section", choices=SECTIONS, action="append", help="only this one; may be repeated")
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large checkpoint of the main job")
     parser.add_argument("--gigabytes", type=float, default=3.0, help="size of the large checkpoints of the conversion")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--peers", type=Path, default=Path(".venv-peers/bin"), help="where the peers' commands are")
+    parser.add_argument("--repeat", type=int, help="runs of each case; otherwise 7 for the conversion, 3 for the rest")
     parser.add_argument("--quick", action="store_true", help="small files, one run: to see that everything works")
     options = parser.parse_args()
     sections = options.section or SECTIONS
-    repeat = 1 if options.quick else options.repeat
+    repeat = 1 if options.quick else options.repeat or 3
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if "main" in sections:
         with workspace() as work:
             todo = main_job(work, 20 if options.quick else options.megabytes)
             show(todo, measure_all(todo, repeat))
+    if "scanning" in sections:
+        with workspace() as work:
+            scanning(work, options.peers, repeat, quick=options.quick)
     if "conversion" in sections:
-        large, small = (20, 1000) if options.quick else (round(options.gigabytes * 477), 100_000)
-        kinds = [("zip", large, 1024, False), ("legacy", large, 1024, True), (f"{small} tensors", small, 4, False)]
-        for kind, count, side, legacy in kinds:
-            with workspace() as work, conversion(work, kind, count, side, legacy=legacy) as cases:
-                show(cases, measure_all(cases, repeat))
+        conversions(options.gigabytes, 1 if options.quick else options.repeat or 7, options.peers, quick=options.quick)
+    if "signatures" in sections:
+        with workspace() as work:
+            signatures(work, 20 if options.quick else round(options.gigabytes * 1000), repeat)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The conversion alone, without the command around it: ``convert_one.py FILE FOLDER known|hashed|bare``.
+"""The conversion alone, without the command around it: ``convert_one.py FILE FOLDER known|bare``.
 
-``known``: the SHA-256 of the source is known of this very file, as after the digest stage (the value is not looked at).
-``hashed``: it is taken in the same pass. ``bare``: no digests at all.
+``known``: somebody else hashes the source, as the digest stage does. ``bare``: no digests at all.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from aiverify.progress import Silent
 def main(source: Path, folder: Path, mode: str) -> None:
     status = source.stat()
     checkpoint = examine(source, source.name, ScanOptions()).checkpoint
-    candidate = Candidate(path=source.name, location=source, size=status.st_size, sha256="", checkpoint=checkpoint)
+    candidate = Candidate(path=source.name, location=source, size=status.st_size, checkpoint=checkpoint)
     (item,) = plan_all([candidate], {}, []).planned
-    known = Known(sha256="0" * 64, identity=Identity.of(status)) if mode != "hashed" else None
+    known = Known(identity=Identity.of(status))
     write_twin(source, item.plan, folder / "model.safetensors", Silent(), known=known, digests=mode != "bare")
 
 

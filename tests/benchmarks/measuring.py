@@ -18,12 +18,17 @@ from tests.benchmarks.checkpoints import write_checkpoint
 
 @dataclass(frozen=True)
 class Case:
-    """One command. ``base`` names the case that its ratio is taken to; ``before`` prepares each run."""
+    """One command. ``base`` names the case that its ratio is taken to, ``besides`` others.
+
+    ``before`` prepares each run; ``most`` is how many runs are enough for a slow one.
+    """
 
     name: str
     command: list[str]
     base: str
     before: Callable[[], None] = lambda: None
+    besides: tuple[str, ...] = ()
+    most: int = 100
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,10 @@ def measure_all(cases: Sequence[Case], repeat: int) -> dict[str, Cost]:
     The cases take turns, so that a machine that is busy for a while slows all of them.
     """
     costs: dict[str, list[Cost]] = {case.name: [] for case in cases}
-    for _ in range(repeat + 1):
+    for done in range(repeat + 1):
         for case in cases:
-            costs[case.name].append(measure(case))
+            if done <= case.most:
+                costs[case.name].append(measure(case))
     return {name: _middle(runs[1:]) for name, runs in costs.items()}
 
 
@@ -75,15 +81,18 @@ def show(cases: Sequence[Case], results: dict[str, Cost]) -> None:
     for case in cases:
         cost, base = results[case.name], results[case.base]
         ratios = f"{cost.wall / base.wall:.2f} ({cost.processor / max(base.processor, 0.01):.2f}) of {case.base}"
+        for name in case.besides:
+            ratios += f"; {cost.wall / results[name].wall:.2f} of {name}"
         print(f"{case.name:<46} {cost.wall:>7.2f} {cost.processor:>7.2f} {cost.peak:>8.0f}  {ratios}")
     print(flush=True)
 
 
 @contextmanager
-def workspace() -> Iterator[Path]:
-    """A folder on tmpfs where there is one, so that the disk does not decide."""
+def workspace(*, disk: bool = False) -> Iterator[Path]:
+    """A folder on tmpfs where there is one, so that the disk does not decide; or where temporary files belong."""
     shm = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="aiverify-bench-", dir=shm if shm.is_dir() else None) as folder:
+    place = shm if shm.is_dir() and not disk else None
+    with tempfile.TemporaryDirectory(prefix="aiverify-bench-", dir=place) as folder:
         yield Path(folder)
 
 

@@ -104,7 +104,7 @@ def test_a_hub_whose_bytes_are_not_what_it_states_is_refused(machine: Machine) -
         ("\x1b[2J", "'\\x1b[2J' is neither"),
         ("https://huggingface.co/demo/signed", "'https://huggingface.co/demo/signed' is neither"),
         ("x" * 5000, "'xxxx"),
-        ("/proc/self/mem", "mem: cannot be read: Input/output error"),
+        ("/proc/self/mem", "mem: cannot be read: "),
         ("empty", "no files in empty"),
         ("dangling", "the link 'dangling' leads nowhere"),
         ("loop", "'loop' cannot be read"),

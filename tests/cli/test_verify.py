@@ -327,7 +327,7 @@ def test_quiet_is_one_line_for_each_target_and_verbose_tells_the_stages(machine:
     assert (quiet.code, quiet.err) == (1, "")
     verbose = machine.run("verify", "model", "-v")
     stages = [line.split()[0] for line in verbose.err.splitlines() if not line.startswith(" ")]
-    assert stages == ["fetch", "digest", "authenticate", "scan"]
+    assert stages == ["fetch", "scan", "digest", "authenticate"]
     assert len(verbose.out) > len(quiet.out)
 
 

@@ -49,7 +49,7 @@ def test_another_shape_is_noticed(made, tmp_path):
 
 def test_another_alias_is_noticed(made, tmp_path):
     with pytest.raises(ConversionError, match="other metadata"):
-        check_twin(file_for(made, tmp_path), replace(made, aliases=()))
+        check_twin(file_for(made, tmp_path), replace(made, metadata={"format": "pt"}))
 
 
 def test_a_file_that_the_library_refuses_is_an_error(made, tmp_path):

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiverify.convert import digesting, kernel
+from aiverify.convert import kernel, reading
 from aiverify.convert.digesting import Follower, RangeDigests, range_digests
 from aiverify.convert.kernel import Copier
 from aiverify.convert.plan import SourceChangedError
@@ -42,38 +43,64 @@ def file(tmp_path: Path):
     os.close(descriptor)
 
 
-def test_a_follower_takes_what_is_complete_in_order_and_nothing_twice(file, monkeypatch):
-    monkeypatch.setattr(digesting, "CHUNK", 64)
-    taken, told = bytearray(), []
+def test_a_follower_gives_everything_to_all_of_its_consumers_in_order(file, monkeypatch):
+    monkeypatch.setattr(reading, "CHUNK", 64)
+    taken, told = (bytearray(), bytearray()), []
 
-    def take(offset: int, chunk: memoryview) -> None:
-        assert offset == len(taken)
-        taken.extend(chunk)
+    def into(place: bytearray):
+        def take(offset: int, chunk: memoryview) -> None:
+            assert offset == len(place)
+            place.extend(chunk)
 
-    with Follower(file, take, told.append) as follower:
+        return take
+
+    with Follower(file, 1000, [into(place) for place in taken], told.append) as follower:
         for start in range(0, 900, 300):
             os.pwrite(file, CONTENT[start : start + 300], start)
             follower.reach(start + 300)
         os.pwrite(file, CONTENT[900:], 900)
-        follower.finish(1000)
-    assert bytes(taken) == CONTENT
+        follower.finish()
+    assert taken == (CONTENT, CONTENT)
     assert sum(told) == 1000
+
+
+def test_a_follower_reads_nothing_that_is_not_complete(file, monkeypatch):
+    monkeypatch.setattr(reading, "CHUNK", 64)
+    seen, first = [], threading.Event()
+
+    def take(offset: int, chunk: memoryview) -> None:
+        seen.append(offset + len(chunk))
+        first.set()
+
+    with Follower(file, 1000, [take], lambda _: None) as follower:
+        follower.reach(100)
+        assert first.wait(timeout=20)
+    assert max(seen) <= 100
 
 
 def test_a_follower_of_a_file_that_is_cut_off_fails(file):
     os.truncate(file, 10)
-    with Follower(file, lambda *_: None, lambda _: None) as follower, pytest.raises(SourceChangedError):
-        follower.finish(1000)
+    with Follower(file, 1000, [], lambda _: None) as follower, pytest.raises(SourceChangedError):
+        follower.finish()
 
 
 def test_an_error_in_a_follower_is_not_lost(file):
     def broken(offset: int, chunk: memoryview) -> None:
         raise ValueError("broken")
 
-    with Follower(file, broken, lambda _: None) as follower:
+    with (
+        Follower(file, 1000, [lambda *_: None, broken], lambda _: None) as follower,
+        pytest.raises(ValueError, match="broken"),
+    ):
         follower.reach(500)
-        with pytest.raises(ValueError, match="broken"):
-            follower.finish(1000)
+        follower.finish()
+
+
+def test_a_follower_that_nobody_finishes_ends_at_once(file):
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), Follower(file, 1000, [lambda *_: None], lambda _: None):
+        raise KeyboardInterrupt
+    assert threading.active_count() == threads
 
 
 @pytest.mark.parametrize("ways", [3, 2, 1])

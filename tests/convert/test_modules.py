@@ -400,7 +400,7 @@ ATTACKS = {
     ),
     "a parameter that is a quantised tensor": (
         lambda build: module(build, {"w": build.call("torch._utils._rebuild_qtensor", build.storage())}),
-        "'w': in _parameters, and not a plain tensor",
+        "'w': a quantised tensor (--lower would store its parts)",
     ),
     "a module that is a dict": (
         lambda build: module(build, {}, {"m": build.dict({"w": build.tensor()})}),

@@ -490,7 +490,7 @@ TENSORS = {
     ),
     "quantised": (
         lambda build: build.call("torch._utils._rebuild_qtensor", build.storage("0", "torch.QInt8Storage", 4, 1)),
-        "a torch._utils._rebuild_qtensor that holds tensors",
+        "a quantised tensor (--lower would store its parts)",
     ),
     "quantised bytes as a plain tensor": (
         lambda build: build.tensor(build.storage("0", "torch.QInt8Storage", 4, 1)),
@@ -498,7 +498,7 @@ TENSORS = {
     ),
     "sparse": (
         lambda build: build.call("torch._utils._rebuild_sparse_tensor", None, (build.tensor(),)),
-        "a torch._utils._rebuild_sparse_tensor that holds tensors",
+        "a sparse tensor (--lower would store its parts)",
     ),
     "a conjugated view": (
         lambda build: build.tensor(None, 0, (2, 2), (2, 1), build.dict({"conj": True})),
@@ -510,11 +510,11 @@ TENSORS = {
     ),
     "a conjugate flag that is overwritten": (
         lambda build: build.tensor(None, 0, (2, 2), (2, 1), build.dict([("conj", True), ("conj", False)])),
-        "conjugated or negated",
+        "metadata that torch does not write",
     ),
     "a flag of an unknown kind": (
         lambda build: build.tensor(None, 0, (2, 2), (2, 1), build.dict({"scale": False})),
-        "conjugated or negated",
+        "metadata that torch does not write",
     ),
     "flags that are no dict": (lambda build: build.tensor(None, 0, (2, 2), (2, 1), [1]), "metadata that is not a dict"),
     "an unknown type": (lambda build: v3(build, "torch.uint3"), "of unknown type 'torch.uint3'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -239,10 +241,16 @@ def test_the_source_is_not_hashed_again_when_it_is_the_file_that_was_digested(
     real = writer._pass
 
     def watched(*args):
-        seen.append(args[-1])
-        return real(*args)
+        taken = real(*args)
+        seen.append(taken.source)
+        return taken
 
     monkeypatch.setattr(writer, "_pass", watched)
     report = api.convert(SAMPLES / "checkpoint", tmp_path / "out", progress=Silent())
+    assert seen == [None, None]
     stated = {file.path: file.sha256 for file in report.artifact.files}
-    assert seen == [stated[conversion.source] for conversion in report.conversions]
+    for conversion in report.conversions:
+        record = json.loads((tmp_path / "out" / conversion.receipt).read_bytes())
+        content = (SAMPLES / "checkpoint" / conversion.source).read_bytes()
+        assert record["predicate"]["source"]["sha256"] == stated[conversion.source]
+        assert stated[conversion.source] == hashlib.sha256(content).hexdigest()

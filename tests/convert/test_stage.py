@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from checkpoint_builder import GraphBuilder
 
 from aiverify import __version__
 from aiverify.convert.checkpoint import plan
+from aiverify.convert.clearance import Clearance, Companion, WithheldError
 from aiverify.convert.index import ShardIndex
 from aiverify.convert.plan import ConversionError, SourceChangedError
 from aiverify.convert.receipt import PREDICATE_TYPE, STATEMENT_TYPE, PickleFacts, pickle_facts
@@ -267,3 +269,65 @@ def test_the_facts_of_a_pickle_are_those_of_its_graph():
     build.graph.globals += [build.name("b.C"), build.name("a.B"), build.name("b.C")]
     build.graph.opcodes = 5
     assert pickle_facts(build.graph, "00") == PickleFacts(sha256="00", globals=("a.B", "b.C"), opcodes=5)
+
+
+def test_nothing_has_a_name_before_the_run_is_cleared_and_that_is_asked_once(artifact, tmp_path):
+    seen = []
+
+    def clear() -> Clearance:
+        seen.append(tree(tmp_path / "out"))
+        return Clearance(sha256={"a.bin": "ab" * 32})
+
+    for items in ([checkpoint(artifact, "a.bin")], [checkpoint(artifact, "a.bin"), checkpoint(artifact, "b.bin")]):
+        seen.clear()
+        convert_checkpoints(items, tmp_path / "out", Silent(), clear=clear)
+        assert seen == [[]]
+        statement = json.loads((tmp_path / "out" / "a.safetensors.receipt.json").read_bytes())
+        assert statement["predicate"]["source"]["sha256"] == "ab" * 32
+        shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_is_not_cleared_leaves_nothing(artifact, tmp_path, count):
+    def clear() -> Clearance:
+        raise WithheldError("not now")
+
+    items = [checkpoint(artifact, f"sub/{name}.bin") for name in "ab"[:count]]
+    refuses(items, tmp_path / "deep" / "out", WithheldError, clear=clear)
+    assert not (tmp_path / "deep").exists()
+
+
+def test_the_work_on_a_single_checkpoint_is_done_before_the_run_is_cleared(artifact, tmp_path):
+    class Counting(Silent):
+        done = 0
+
+        def advance(self, count: int) -> None:
+            self.done += count
+
+    progress, item = Counting(), checkpoint(artifact, "a.bin")
+
+    def clear() -> Clearance:
+        assert progress.done == item.plan.source_size + item.plan.output_size
+        return Clearance()
+
+    convert_checkpoints([item], tmp_path / "out", progress, clear=clear)
+
+
+def test_a_companion_that_stands_in_the_way_leaves_no_twin(artifact, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("mine")
+    (artifact / "config.json").write_text("{}")
+    companion = Companion(
+        path="config.json", location=artifact / "config.json", sha256=hashlib.sha256(b"{}").hexdigest()
+    )
+    message = refuses(
+        [checkpoint(artifact, "a.bin")], tmp_path / "out", clear=lambda: Clearance(companions=[companion])
+    )
+    assert "config.json exists already" in message
+
+
+def test_a_companion_that_changed_leaves_no_twin(artifact, tmp_path):
+    (artifact / "config.json").write_text("[]")
+    companion = Companion(path="config.json", location=artifact / "config.json", sha256="00" * 32)
+    item = checkpoint(artifact, "a.bin")
+    refuses([item], tmp_path / "out", SourceChangedError, clear=lambda: Clearance(companions=[companion]))

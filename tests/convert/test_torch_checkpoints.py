@@ -235,9 +235,9 @@ REFUSED = {
     "complex32": (lambda: {"w": torch.ones(2, dtype=torch.complex32)}, "no type for torch.complex32"),
     "a quantised tensor": (
         lambda: {"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)},
-        "_rebuild_qtensor that holds tensors",
+        "a quantised tensor .--lower would store its parts",
     ),
-    "a sparse tensor": (lambda: {"w": torch.eye(2).to_sparse()}, "_rebuild_sparse_tensor that holds tensors"),
+    "a sparse tensor": (lambda: {"w": torch.eye(2).to_sparse()}, "a sparse tensor .--lower would store its parts"),
     "a meta tensor": (
         lambda: {"w": torch.ones(2, device="meta")},
         "_rebuild_meta_tensor_no_storage that holds tensors",

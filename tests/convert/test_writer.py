@@ -97,6 +97,7 @@ def test_a_twin_holds_exactly_the_bytes_of_the_source(source, folder):
 def test_the_size_of_the_chunks_does_not_matter(source, folder, monkeypatch, chunk):
     before = write_twin(source, plan_for(source), folder / "a", Silent())
     monkeypatch.setattr(reading, "CHUNK", chunk)
+    monkeypatch.setattr(reading, "PIECE", chunk)
     assert write_twin(source, plan_for(source), folder / "b", Silent()) == before
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
 
@@ -134,8 +135,24 @@ def test_a_source_whose_digest_is_known_is_told_by_its_identity(source, folder):
     made = plan_for(source)
     known = Known(sha256="ab" * 32, identity=Identity.of(source.stat()))
     assert write_twin(source, made, folder / "a", Silent(), known=known).source == "ab" * 32
+    unhashed = Known(identity=known.identity)
+    assert write_twin(source, made, folder / "b", Silent(), known=unhashed).source is None
     source.write_bytes(source.read_bytes())
-    assert "since it was examined" in fails(source, made, folder / "b", SourceChangedError, known=known)
+    assert "since it was examined" in fails(source, made, folder / "c", SourceChangedError, known=known)
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_a_twin_that_is_not_cleared_never_gets_its_name(source, folder, digests):
+    class WithheldError(Exception):
+        pass
+
+    def withhold() -> None:
+        assert not list(folder.iterdir())
+        raise WithheldError
+
+    with pytest.raises(WithheldError):
+        write_twin(source, plan_for(source), folder / "m", Silent(), digests=digests, cleared=withhold)
+    assert not list(folder.iterdir())
 
 
 def test_the_library_opens_the_twin(source, folder):
@@ -273,7 +290,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(source, folder):
 
 
 def test_a_source_that_is_cut_off_while_it_is_read_is_refused(source, folder, monkeypatch):
-    monkeypatch.setattr(reading, "CHUNK", 100)
+    monkeypatch.setattr(reading, "PIECE", 100)
     made = plan_for(source)
     with pytest.raises(SourceChangedError, match="ends at byte"):
         write_twin(source, made, folder / "m", Meddling(lambda: os.truncate(source, 300)))
@@ -354,7 +371,7 @@ def test_a_twin_that_the_library_sees_otherwise_never_gets_its_name(source, fold
 
     real = writer.check_twin
     monkeypatch.setattr(writer, "check_twin", spoil)
-    assert "sees 'turned' as ['I32', [8, 8]]" in fails(source, made, folder / "m")
+    assert "sees 'part' as ['I32', [2, 8]], not ['F32', [2, 8]]" in fails(source, made, folder / "m")
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, folder):

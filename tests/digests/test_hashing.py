@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aiverify.artifact import FetchedFile
 from aiverify.digests import hashing
-from aiverify.digests.hashing import DigestError, changed, compare, digest_files
+from aiverify.digests.hashing import DigestError, Digesting, changed, compare
 from aiverify.progress import Silent
 
 
@@ -42,7 +42,9 @@ def put(tmp_path):
 
 
 def digests(*files, progress=None):
-    return list(digest_files(files, progress or Silent()))
+    with Digesting(files) as digesting:
+        digesting.begin()
+        return digesting.finish(progress or Silent())
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], parent=effort(30))
@@ -184,16 +186,14 @@ def test_an_error_while_reading_is_an_error(put, monkeypatch):
         digests(put("a", b"x"))
 
 
-def test_an_interruption_of_the_consumer_ends_the_threads_at_once(put, tmp_path):
+def test_leaving_the_block_ends_the_threads_at_once(put, tmp_path):
     """A sparse file of terabytes would take an hour; the threads stop at their next chunk."""
     huge = tmp_path / "huge"
     with huge.open("wb") as file:
         file.truncate(1 << 40)
     files = [put("small", b"x"), FetchedFile(path="huge", location=huge, size=1 << 40)]
-    stream = digest_files(files, Silent())
-    assert next(stream).path == "small"
-    with pytest.raises(KeyboardInterrupt):
-        stream.throw(KeyboardInterrupt)
+    with Digesting(files) as digesting:
+        digesting.begin()
     for thread in threading.enumerate():
         if thread.name.startswith("ThreadPoolExecutor"):
             thread.join(timeout=20)
@@ -211,3 +211,61 @@ def test_an_interruption_while_waiting_ends_the_threads_too(put, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         digests(FetchedFile(path="huge", location=huge, size=1 << 40), progress=Impatient())
+
+
+def test_work_that_goes_on_meanwhile_hears_of_no_progress_but_the_listener_hears_of_all(put):
+    content = os.urandom(10_000_000)
+    progress = Counting()
+    with Digesting([put("a", content), put("b", b"x")]) as digesting:
+        digesting.begin()
+        assert progress.done == 0
+        digesting.finish(progress)
+    assert progress.total == progress.done == len(content) + 1
+
+
+def test_files_are_settled_before_they_are_read(put):
+    file = put("a", b"old content")
+    with Digesting([file]) as digesting:
+        replaced(file.location)
+        digesting.begin()
+        (found,) = digesting.finish(Silent())
+    assert found.sha256 == hashlib.sha256(b"old content").hexdigest()
+    (item,) = changed([found])
+    assert (item.rule, item.file) == ("AIV103", "a")
+
+
+def test_a_file_that_is_swapped_and_swapped_back_while_it_is_digested_is_seen(put, tmp_path, monkeypatch):
+    file = put("a", b"honest")
+    kept = tmp_path / "kept"
+    real = hashing.Identity.of
+    with Digesting([file]) as digesting:
+        meant = digesting.meant()[0].identity
+        file.location.rename(kept)
+        file.location.write_bytes(b"hostile")
+        digesting.begin()
+        (found,) = digesting.finish(Silent())
+        kept.replace(file.location)
+    # A file system that does not note the renaming: what lies there at the end is what was meant.
+    monkeypatch.setattr(hashing.Identity, "of", lambda status: meant if status.st_ino == meant.inode else real(status))
+    assert [item.rule for item in changed([found])] == ["AIV103"]
+
+
+def test_a_spared_file_has_no_digest_unless_the_source_states_one(put):
+    files = [put("a", b"x"), put("b", b"y", sha256=hashlib.sha256(b"y").hexdigest()), put("c", b"z", git_sha1="0" * 40)]
+    progress = Counting()
+    with Digesting(files) as digesting:
+        digesting.begin(spared={"a", "b", "c"})
+        found = digesting.finish(progress)
+    assert [item.sha256 is None for item in found] == [True, False, False]
+    assert progress.total == progress.done == 2
+    assert [item.file for item in compare(files, found, stated=False)] == ["c"]
+    files[0].location.write_bytes(b"X")
+    assert [item.file for item in changed(found)] == ["a"]
+
+
+def test_what_was_never_begun_has_no_digests_but_can_still_be_seen_to_change(put):
+    progress = Counting()
+    with Digesting([put("a", b"x", sha256="0" * 64)]) as digesting:
+        found = digesting.finish(progress)
+    assert (found, progress.total) == (digesting.meant(), 0)
+    assert [item.rule for item in compare(digesting.files, found, stated=True)] == ["AIV101"]

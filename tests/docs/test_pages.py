@@ -20,7 +20,7 @@ LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-PROGRAMS = ["README.md", "docs/python-api.md", "docs/report.md"]
+PROGRAMS = ["README.md", "docs/engines.md", "docs/python-api.md", "docs/report.md"]
 
 
 def slug(heading: str) -> str:

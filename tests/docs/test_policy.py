@@ -9,6 +9,7 @@ import pytest
 
 from aiverify.finding import Severity
 from aiverify.policy import PolicyError, read_policy
+from aiverify.signers import KeylessSigner
 
 EXAMPLE = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -22,7 +23,8 @@ def written(docs: Path, tmp_path: Path) -> list[Path]:
     """The examples of the page, as files, with the key that one of them names beside them."""
     key = docs.parent / "aiverify" / "demo" / "trust" / "publisher.pub"
     (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "other.pub").write_bytes(key.read_bytes())
+    for name in ("other.pub", "root.pem"):
+        (tmp_path / "keys" / name).write_bytes(key.read_bytes())
     paths = []
     for number, text in enumerate(examples(docs / "policy.md")):
         path = tmp_path / f"{number}.toml"
@@ -38,8 +40,9 @@ def test_the_full_example_is_read_as_the_page_says(written: list[Path]) -> None:
     assert (policy.review_at, policy.block_at) == (Severity.LOW, Severity.HIGH)
     assert policy.accept_unexamined == ("onnx/*",)
     assert policy.trusted_globals == {"torch.nn.modules.linear.Linear"}
-    assert [signer.repositories for signer in policy.signers] == [("org/*",), ("other/name",)]
-    assert policy.signers[1].key_name == "keys/other.pub"
+    assert [signer.repositories for signer in policy.signers] == [("org/*",), ("other/name",), ("acme/*",)]
+    assert str(policy.signers[1].expected) == "key keys/other.pub"
+    assert str(policy.signers[2].expected).startswith("2 of (https://github.com/acme/*/")
     assert [waiver.rule for waiver in policy.waivers] == ["AIV302"]
 
 
@@ -47,7 +50,7 @@ def test_the_example_for_pyproject_is_read_from_its_table(written: list[Path]) -
     policy = read_policy(written[1], table="tool.aiverify")
 
     assert policy.require_signature
-    assert policy.signers[0].issuer == "https://accounts.google.com"
+    assert policy.signers[0].expected == KeylessSigner("release@example.org", "https://accounts.google.com")
 
 
 def test_the_page_has_a_row_for_every_key_and_no_other(docs: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def look(tmp_path):
         path = tmp_path / "content"
         path.write_bytes(raw)
         examination = examine(path, name, ScanOptions())
-        assert recognise(path, name) in (examination.format, Format.ZIP)
+        assert recognise(path, name) in (examination.format, Format.ZIP, Format.TAR)
         return examination
 
     return look
@@ -45,6 +45,19 @@ def tar() -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive_:
         archive_.addfile(tarfile.TarInfo("a"))
+    return file.getvalue()
+
+
+def torch_tar() -> bytes:
+    """A checkpoint without tensors, as PyTorch wrote it before 0.1.10."""
+    file = io.BytesIO()
+    none = b.stream(b.number(0), 2)
+    parts = {"sys_info": b.stream(b"}", 2), "storages": none + b.stream(b"]", 2), "tensors": none}
+    with tarfile.open(fileobj=file, mode="w") as archive_:
+        for name, data in {**parts, "pickle": b.stream(b"}", 2)}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive_.addfile(info, io.BytesIO(data))
     return file.getvalue()
 
 
@@ -69,6 +82,9 @@ CONTENTS = {
     Format.NPY: ("a.npy", npy(np.ones(3))),
     Format.NPZ: ("a.npz", archive(Member(name=b"a.npy", data=npy(np.ones(3))))),
     Format.ZIP: ("a.zip", archive(Member(name=b"a.txt", data=b"x"))),
+    Format.TORCH_EXPORT: ("m.pt2", archive(Member(name=b"m/archive_format", data=b"pt2"))),
+    Format.TORCH_TAR: ("m.pt", torch_tar()),
+    Format.ARCHIVE: ("a.rar", b"Rar!\x1a\x07\x01\0" + bytes(20)),
     Format.JSON: ("config.json", b'{"a": 1}'),
     Format.YAML: ("config.yaml", b"a: 1\n"),
     Format.TEMPLATE: ("chat_template.jinja", b"{{ messages }}"),
@@ -92,8 +108,8 @@ CONTENTS = {
     Format.UNKNOWN: ("blob", b"\xff\xfe\xfd\0" * 9),
 }
 UNREAD = {
-    *(Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK, Format.TAR),
-    *(Format.COMPRESSED, Format.SEVEN_ZIP, Format.UNKNOWN, Format.LFS_POINTER, Format.ZIP),
+    *(Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK),
+    *(Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE, Format.UNKNOWN, Format.LFS_POINTER),
 }
 EXPECTED = {Format.PYTHON: "AIV502", Format.SCRIPT: "AIV505", Format.EXECUTABLE: "AIV408"}
 
@@ -355,7 +371,9 @@ def test_a_stream_behind_another_that_uses_up_the_budget_was_not_examined(look, 
     from aiverify.formats import pickle as streams
     from aiverify.pickles.machine import Budget, interpret
 
-    monkeypatch.setattr(streams, "interpret", lambda data, start: interpret(data, start, budget=Budget(opcodes=50)))
+    monkeypatch.setattr(
+        streams, "interpret", lambda data, start, **more: interpret(data, start, budget=Budget(opcodes=50), **more)
+    )
     examination = look(b.stream(b"N") + b"N0" * 100 + RUN, "a.pkl")
     assert rules(examination) == {"AIV307"}
     assert examination.unexamined

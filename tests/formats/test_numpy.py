@@ -249,3 +249,19 @@ def test_no_alteration_makes_the_reader_raise(raw, changes):
     for place, value in changes:
         altered[place % len(altered)] = value
     look(bytes(altered))
+
+
+class Strange:
+    def __reduce__(self):
+        return print, ("x",)
+
+
+@pytest.mark.parametrize("first", [np.ones(3), np.array([1], dtype=object)], ids=["numbers", "objects"])
+def test_an_array_behind_an_array_is_a_finding_and_examined(first):
+    raw = written(first) + written(np.ones(2)) + written(np.array([Strange()], dtype=object))
+    examination = look(raw)
+    assert [item.location.offset for item in examination.findings if item.rule == "AIV308"] == [
+        len(written(first)),
+        len(written(first)) + len(written(np.ones(2))),
+    ]
+    assert any("builtins.print" in item.message for item in examination.findings)

@@ -131,10 +131,17 @@ def test_a_program_is_not_examined(look):
     assert "AIV301" in rules(look(new(Member(name=b"archive/constants.pkl", data=RUN))))
 
 
-def test_an_entry_that_does_not_belong_there_is_not_examined(look):
-    examination = look(new(Member(name=b"archive/readme.txt", data=b"x")))
-    assert examination.unexamined[0].member == "archive/readme.txt"
-    assert look(new(Member(name=b"archive/version", data=b"x" * 5000))).unexamined
+def test_an_entry_that_does_not_belong_there_is_examined_as_a_file_of_its_own(look):
+    assert clean(look(new(Member(name=b"archive/readme.txt", data=b"x"))))
+    examination = look(new(Member(name=b"archive/what", data=b"\xff\xfe\xfd\0" * 9)))
+    assert examination.unexamined[0].member == "archive/what"
+    assert look(new(Member(name=b"archive/version", data=b"\xff" * 5000))).unexamined
+    inner = new(state=RUN)
+    examination = look(new(Member(name=b"archive/extra/inner.zip", data=inner, method=8)))
+    assert {"AIV301", "AIV313"} <= rules(examination)
+    assert {item.location.member for item in examination.findings if item.rule == "AIV301"} == {
+        "archive/extra/inner.zip!archive/data.pkl"
+    }
 
 
 def test_a_second_prefix_is_no_checkpoint(look):
@@ -168,11 +175,12 @@ def test_two_streams_in_one_pickle_make_no_checkpoint(look):
     assert look(new(state=STATE[:-1])).checkpoint is None
 
 
-def test_a_general_archive_is_never_clean(look):
+def test_the_members_of_a_general_archive_are_files_of_their_own(look):
     assert look(archive()).unexamined == []
     assert look(archive()).format is Format.ZIP
-    for member in (Member(name=b"a.txt", data=b"x"), Member(name=b"a.py", data=b"x", method=8)):
-        assert look(archive(member), "a.zip").unexamined
+    assert clean(look(archive(Member(name=b"a.txt", data=b"x")), "a.zip"))
+    assert look(archive(Member(name=b"a.bin.x", data=b"\xff\xfe\xfd\0" * 9, method=8)), "a.zip").unexamined
+    assert rules(look(archive(Member(name=b"a.py", data=b"x", method=8)), "a.zip")) == {"AIV502"}
     for member in (
         Member(name=b"a", data=RUN),
         Member(name=b"a.PKL", data=RUN, method=8),

@@ -1,7 +1,5 @@
 """Checkpoints of PyTorch before 0.1.10, built after the layout that ``torch.load`` still reads."""
 
-import io
-import pickle
 import struct
 import tarfile
 
@@ -10,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tar_builder import SYSTEM, storage_of, storages_of, tar, tensor_of, tensors_of, views_of
 
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import Examination, Format, ScanOptions
 
 NUMBERS = struct.pack("<6f", *range(6))
-SYSTEM = pickle.dumps({"little_endian": True, "protocol_version": 1000}, 2)
 MARKER = b"cposix\nsystem\n(S'true'\ntR."
 
 
@@ -33,18 +31,6 @@ STATE = b.stream(b.dct((b.text("w"), b.persistent(b.text("8")))), 2)
 PARTS = {"sys_info": SYSTEM, "storages": storages(), "tensors": tensors(), "pickle": STATE}
 
 
-def tar(parts: dict[str, bytes], form: int = tarfile.PAX_FORMAT, **facts) -> bytes:
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w", format=form) as archive:
-        for name, data in parts.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            for fact, value in facts.items():
-                setattr(info, fact, value)
-            archive.addfile(info, io.BytesIO(data))
-    return raw.getvalue()
-
-
 @pytest.fixture
 def look(tmp_path):
     def look(raw: bytes) -> Examination:
@@ -60,7 +46,7 @@ def test_what_torch_loads_is_read_to_the_last_byte(look, tmp_path, form):
     examination = look(tar(PARTS, form))
     loaded = torch.load(tmp_path / "model.pt", weights_only=False)
     assert torch.equal(loaded["w"], torch.arange(6.0).reshape(2, 3))
-    assert (examination.format, examination.unexamined, examination.checkpoint) == (Format.TAR, [], None)
+    assert (examination.format, examination.unexamined) == (Format.TORCH_TAR, [])
     assert {item.location.member for item in examination.findings} <= {"pickle", "storages", "tensors"}
 
 
@@ -85,11 +71,11 @@ def test_a_payload_in_any_pickle_is_found(look, case):
 
 
 BROKEN = {
-    "a member is missing": (tar({"sys_info": SYSTEM}), "no PyTorch checkpoint"),
+    "a member is missing": (tar({"sys_info": SYSTEM, "pickle": STATE}), "no PyTorch checkpoint"),
     "a member too many": (tar({**PARTS, "code": MARKER}), "no PyTorch checkpoint"),
-    "another archive": (tar({"model.nemo": b"x"}), "no PyTorch checkpoint"),
-    "a link": (tar(PARTS, type=tarfile.SYMTYPE, linkname="x"), "no regular files"),
-    "a long name": (tar({"x" * 150: b""}), "no regular files"),
+    "a link": (tar(PARTS, type=tarfile.SYMTYPE, linkname="x"), "wrong checksum"),
+    "a special file": (tar(PARTS, type=b"7"), "no regular files"),
+    "a long name": (tar({**PARTS, "x" * 150: b""}), "no regular files"),
     "a wrong checksum": (b"X" + tar(PARTS)[1:], "wrong checksum"),
     "bytes at the end": (tar(PARTS) + b"x", "bytes follow"),
     "a storage of another type": (tar({**PARTS, "storages": storages("os.FloatStorage")}), "unknown type"),
@@ -97,6 +83,41 @@ BROKEN = {
     "a storage of a negative size": (tar({**PARTS, "storages": storages(count=-1)}), "negative size"),
     "bytes behind the storages": (tar({**PARTS, "storages": storages() + b"x"}), "bytes follow"),
     "bytes behind the object": (tar({**PARTS, "pickle": STATE + b"x"}), "bytes follow"),
+    "a storage twice": (
+        tar({**PARTS, "storages": storages_of(*[storage_of(7, "Float", NUMBERS, 4)] * 2)}),
+        "that of another one",
+    ),
+    "a storage without a number": (
+        tar({**PARTS, "storages": storages().replace(b.number(7), b.text("7"))}),
+        "without a number",
+    ),
+    "a view that is none": (tar({**PARTS, "storages": storages(views=b.stream(b.lst(b.number(1)), 2))}), "a view of"),
+    "views that are no list": (tar({**PARTS, "storages": storages(views=STATE)}), "not a list"),
+    "a view of nothing": (tar({**PARTS, "storages": storages(views=views_of((9, 6, 0, 1)))}), "a view of"),
+    "a view too far": (tar({**PARTS, "storages": storages(views=views_of((9, 7, 4, 3)))}), "view that reaches beyond"),
+    "a negative view": (
+        tar({**PARTS, "storages": storages(views=views_of((9, 7, -1, 3)))}),
+        "view that reaches beyond",
+    ),
+    "a view in the place of its storage": (
+        tar({**PARTS, "storages": storages(views=views_of((7, 7, 0, 3)))}),
+        "that of another one",
+    ),
+    "a tensor twice": (
+        tar({**PARTS, "tensors": tensors_of(*[tensor_of(8, 7, (1,), (1,))] * 2)}),
+        "without a number or a storage",
+    ),
+    "a tensor of no storage": (
+        tar({**PARTS, "tensors": tensors_of(tensor_of(8, 9, (1,), (1,)))}),
+        "without a number or a storage",
+    ),
+    "a tensor too large": (tar({**PARTS, "tensors": tensors(geometry=(2, 3, 3, 2, 0))}), "tensor that reaches beyond"),
+    "a tensor too far": (tar({**PARTS, "tensors": tensors(geometry=(2, 3, 3, 1, 1))}), "tensor that reaches beyond"),
+    "a tensor before its storage": (
+        tar({**PARTS, "tensors": tensors(geometry=(2, 3, 3, 1, -1))}),
+        "tensor that reaches beyond",
+    ),
+    "a negative stride": (tar({**PARTS, "tensors": tensors(geometry=(2, 3, -3, 1, 3))}), "tensor that reaches beyond"),
     "many dimensions": (tar({**PARTS, "tensors": tensors(65)}), "65 dimensions"),
     "negative dimensions": (tar({**PARTS, "tensors": tensors(-1)}), "-1 dimensions"),
     "a number that is none": (tar({**PARTS, "tensors": b.stream(b.text("x"), 2)}), "begin with a number"),
@@ -136,4 +157,4 @@ def test_no_alteration_makes_the_reader_raise(tmp_path_factory, changes):
     path = tmp_path_factory.getbasetemp() / "any.pt"
     path.write_bytes(raw)
     examination = examine(path, path.name, ScanOptions())
-    assert examination.checkpoint is None
+    assert examination.format

@@ -56,10 +56,6 @@ def test_a_tensor_of_any_element_type_that_can_be_saved_is_silent(dtype):
         stream = saved({"w": tensor})
     except (RuntimeError, AttributeError, KeyError) as error:
         pytest.skip(f"torch does not save it: {error}")
-    quantized = tensor.is_quantized
-    if quantized:
-        assert interpret(stream).failure is None
-        return
     silent(stream, storages=True)
 
 
@@ -200,8 +196,6 @@ VALUES = {
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_ordinary_value_is_silent(name, protocol):
-    if name == "namespace" and protocol < 2:
-        pytest.skip("protocols 0 and 1 make objects through a general function that is not trusted")
     silent(pickle.dumps(VALUES[name](), protocol))
 
 

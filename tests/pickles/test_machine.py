@@ -2,6 +2,7 @@
 
 import _compat_pickle
 import importlib
+import io
 import math
 import pickle
 import pickletools
@@ -9,7 +10,6 @@ import struct
 
 import pickle_builder as b
 import pytest
-import torch
 from fuzzing import effort
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +61,9 @@ def kinds(stream: bytes) -> set[str]:
         (b" 7 ", 7),
         (b"010", 8),
         (b"-017", -15),
+        (b"08", 8),
+        (b"0_1", 1),
+        (b"00_9", 9),
         (b"12\0junk", 12),
         (b"\0junk", 0),
     ],
@@ -74,12 +77,18 @@ def test_the_two_int_lines_for_booleans_are_booleans(line, value):
     assert root(b"I" + line + b"\n.") is value
 
 
-@pytest.mark.parametrize("line", [b"010", b"\0junk"])
-def test_a_number_that_no_pickler_writes_is_noted(line):
-    assert kinds(b"I" + line + b"\n.") == {"number"}
+@pytest.mark.parametrize("line", [b"010", b"08", b"0x1F", b"0b1", b"+1", b" 1", b"1_0", b"1\0junk", b"\0junk"])
+@pytest.mark.parametrize("opcode", [b"I", b"L"])
+def test_a_number_that_no_pickler_writes_is_noted(opcode, line):
+    assert kinds(opcode + line + b"\n.") == {"number"}
 
 
-@pytest.mark.parametrize("line", [b"", b"08", b"1.5", b"x", b"+", b" "])
+@pytest.mark.parametrize("line", [b"0", b"7", b"-7", b"00", b"01", b"1234567890123456789012345"])
+def test_a_number_as_picklers_write_it_is_not_noted(line):
+    assert kinds(b"I" + line + b"\n.") == set()
+
+
+@pytest.mark.parametrize("line", [b"", b"0x08g", b"1.5", b"x", b"+", b" ", b"0x", b"8a"])
 def test_an_int_that_no_reader_reads_ends_the_stream(line):
     failure(b"I" + line + b"\n.")
 
@@ -128,9 +137,14 @@ def test_binary_numbers_and_constants_have_their_values(raw, value):
     assert root(raw + b".") == value
 
 
-@pytest.mark.parametrize("raw", [b"\x8b\xff\xff\xff\xff", b"T\xff\xff\xff\xff"])
-def test_a_negative_length_ends_the_stream(raw):
-    assert failure(raw + b".") == "a negative length"
+def test_a_negative_length_ends_the_stream():
+    assert failure(b"\x8b\xff\xff\xff\xff.") == "a negative length"
+
+
+def test_the_length_of_a_binstring_has_no_sign_as_in_c():
+    stream = b"T\x01\0\0\x80.."
+    assert "2147483649 bytes reaches past the end" in failure(stream)
+    assert kinds(stream) == {"length"}
 
 
 # Strings
@@ -288,6 +302,34 @@ def test_a_sparse_memo_index_is_noted_because_a_loader_would_allocate_for_it():
     assert kinds(b"Nr\x10\0\0\0.") == set()
 
 
+@pytest.mark.parametrize("opcode", [b"B", b"\x8e", b"\x96"])
+def test_a_length_that_a_loader_would_make_room_for_is_noted(opcode):
+    assert kinds(opcode + struct.pack("<I" if opcode == b"B" else "<Q", 1 << 30) + b"x.") == {"allocation"}
+    assert kinds(opcode + struct.pack("<I" if opcode == b"B" else "<Q", 100) + b"x.") == set()
+
+
+# Keys
+
+
+DOUBLED = b"N" + b"2\x86" * 40
+
+
+@pytest.mark.parametrize("stream", [b"}%bNs.", b"}(%bNu.", b"(%bNd.", b"\x8f(%b\x90.", b"(%b\x91.", b"ca\nb\n)R%bNs."])
+def test_a_key_that_takes_a_loader_too_long_to_hash_is_noted(stream):
+    assert kinds(stream % DOUBLED) == {"hash"}
+    assert kinds(stream % (b"N" + b"2\x86" * 4)) == set()
+
+
+def test_a_key_that_overflows_the_stack_of_a_loader_is_noted():
+    assert kinds(b"}N" + b"\x85" * 1001 + b"Ns.") == {"hash"}
+    assert kinds(b"}N" + b"\x85" * 1000 + b"Ns.") == set()
+
+
+def test_a_long_key_that_is_hashed_many_times_is_noted():
+    assert kinds(b"}((" + b"N" * 10_000 + b"tq\x01N" + b"h\x01N" * 10_000 + b"u.") == {"hash"}
+    assert kinds(b"}((" + b"N" * 10_000 + b"tq\x01N" + b"h\x01N" * 100 + b"u.") == set()
+
+
 # Containers
 
 
@@ -314,6 +356,13 @@ def test_an_object_keeps_what_is_done_to_it_in_order():
     )
     assert isinstance(made, Call)
     assert (made.states, made.items, made.elements) == ([1, 6], [(2, 3)], [4, 5])
+
+
+@pytest.mark.parametrize("state", [b"}q\x01", b"N}q\x01\x86", b"}q\x01N\x86"])
+def test_a_state_that_is_changed_after_build_took_it_is_noted(state):
+    made = b"ca\nb\n)R"
+    assert kinds(made + state + b"bh\x01K\x01K\x02s0.") == {"state"}
+    assert kinds(made + state + b"h\x01K\x01K\x02s0b.") == set()
 
 
 @pytest.mark.parametrize("stream", [b"}(K\x01u.", b"(K\x01d."])
@@ -384,6 +433,7 @@ def test_a_protocol_that_does_not_exist_ends_the_stream():
         b"NQ",
         b"\x82\x01",
         b"U\x02\xe9s",
+        b"\x97",
         b"I" + b"9" * 5000 + b"\n",
     ],
 )
@@ -489,6 +539,19 @@ def test_what_crosses_the_end_of_a_frame_ends_all_certainty(name):
     assert "torn" in kinds(TORN[name])
 
 
+def test_a_stream_that_ends_inside_of_a_frame_ends_all_certainty():
+    """A reader without peek() has taken the whole frame, and looks for the next stream behind it."""
+    swallowed = b"X\x0c\0\0\0" + b"A" * 12
+    data = frame(19) + b"N." + swallowed + b"K\x07."
+    file = io.BytesIO(data)
+    assert (pickle.load(file), pickle.load(file)) == (None, 7)
+    graph = interpret(data)
+    assert graph.root is None
+    assert "ends inside of a frame" in graph.failure
+    assert graph.failure_offset == data.index(b".")
+    assert "torn" in kinds(data)
+
+
 def test_what_stands_behind_a_torn_frame_is_reported_all_the_same():
     graph = interpret(frame(7) + b"X\x05\0\0\0abcde" + b.named("os.system") + b")R.")
     assert [found.name for found in graph.globals] == ["system"]
@@ -559,6 +622,8 @@ def test_no_bytes_make_the_machine_raise(data, start):
 
 
 def test_a_checkpoint_is_read_without_a_single_anomaly(tmp_path):
+    import torch  # here, because everything else is quick without
+
     path = tmp_path / "m.bin"
     torch.save(torch.nn.Linear(3, 2).state_dict(), path, _use_new_zipfile_serialization=False)
     data, start = path.read_bytes(), 0
@@ -577,7 +642,8 @@ def test_two_hundred_thousand_nested_tuples_are_read():
 
 
 def test_tuples_doubled_a_thousand_times_as_a_key_are_read():
-    assert interpret(b"}N" + b"2\x86" * 1000 + b"Ns.").failure is None
+    graph = interpret(b"}N" + b"2\x86" * 1000 + b"Ns.")
+    assert graph.failure is None
 
 
 def test_long_runs_of_dup_are_read():

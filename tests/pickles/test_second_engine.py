@@ -14,8 +14,9 @@ import torch
 
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import ScanOptions
+from aiverify.pickles import engine as engine_module
 from aiverify.pickles import fickling_child, fickling_engine
-from aiverify.pickles.engine import Opinion
+from aiverify.pickles.engine import Engines, Opinion
 from aiverify.pickles.fickling_engine import FicklingEngine
 
 RUN = b.stream(b.call("os.system", b.text("true")))
@@ -33,7 +34,7 @@ def look(tmp_path):
     def look(raw: bytes, engine, name: str = "a.pkl"):
         path = tmp_path / "content"
         path.write_bytes(raw)
-        return examine(path, name, ScanOptions(engine=engine))
+        return examine(path, name, ScanOptions(engines=Engines([("fickling", engine)])))
 
     return look
 
@@ -44,6 +45,9 @@ class Says:
     def __init__(self, **opinion) -> None:
         self.opinion = Opinion(engine="other", **opinion)
         self.streams = []
+
+    def declines(self, *, size: int, opcodes: int) -> str | None:
+        return None
 
     def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
         self.streams.append((stream, opcodes))
@@ -103,7 +107,7 @@ def test_the_engine_is_given_exactly_the_stream(look):
 def test_a_name_that_only_the_other_engine_sees_is_a_finding(look):
     examination = look(b.stream(b"N"), Says(names=frozenset({("os", "system")})))
     assert rules(examination) == ["AIV309"]
-    assert "other names os.system" in examination.findings[0].message
+    assert "fickling names os.system" in examination.findings[0].message
 
 
 def test_names_in_either_spelling_are_no_disagreement(look):
@@ -154,6 +158,103 @@ def test_streams_beyond_the_budget_are_not_given_to_it():
 def test_what_it_cannot_read_is_an_incomplete_opinion_or_one(engine, stream):
     opinion = engine.examine(stream, opcodes=5)
     assert opinion.incomplete is None or len(opinion.incomplete) <= 220
+
+
+MANY_GETS = b"\x80\x04]q\x00(" + b"h\x00" * 60 + b"e."
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [
+        (b"F1.5\n.", "FLOAT"),
+        (b"\x80\x05\x96\x01\x00\x00\x00\x00\x00\x00\x00x.", "BYTEARRAY8"),
+        (b"\x80\x02\x82\x01.", "EXT1"),
+        (b"Pid\n.", "PERSID"),
+        (MANY_GETS, "a limit of its own"),
+        (b"\x80\x04" + b"(" * 11_000 + b"1" * 11_000 + b"N.", "a limit of its own"),
+    ],
+    ids=["FLOAT", "BYTEARRAY8", "EXT", "PERSID", "GETs", "stack"],
+)
+def test_its_known_limits_are_recorded_and_change_nothing(engine, look, stream, reason):
+    assert reason in incomplete(engine, stream)
+    with_it, without = look(stream, engine), look(stream, Says())
+    notes = [item for item in with_it.findings if item.rule == "AIV312"]
+    assert reason in notes[0].message
+    assert notes[0].severity == "info"
+    assert [item for item in with_it.findings if item not in notes] == without.findings
+
+
+def test_a_long_constant_does_not_make_it_slow_or_its_answer_long(engine):
+    stream = pickle.dumps([b"x" * (20 << 20), "y" * 100_000], 4)
+    opinion = engine.examine(stream, opcodes=8)
+    assert opinion.incomplete is None
+    assert len(opinion.source) < 20_000
+
+
+def test_what_an_engine_raises_is_an_incomplete_opinion(look):
+    class Broken(Says):
+        def examine(self, stream, *, opcodes):
+            raise RuntimeError("no")
+
+    class Refusing(Says):
+        def declines(self, *, size, opcodes):
+            raise RuntimeError("no")
+
+    for engine in (Broken(), Refusing()):
+        examination = look(b.stream(b"N"), engine)
+        assert rules(examination) == ["AIV312"]
+        assert "it failed (RuntimeError)" in examination.findings[0].message
+
+
+def test_an_engine_that_declines_is_not_given_the_stream(look):
+    class Declining(Says):
+        def declines(self, *, size, opcodes):
+            return f"{size} bytes and {opcodes} opcodes"
+
+    engine = Declining()
+    assert "4 bytes and 3 opcodes" in look(b.stream(b"N"), engine).findings[0].message
+    assert engine.streams == []
+
+
+def test_identical_streams_are_examined_once():
+    said = Says(severity="odd")
+    engines = Engines([("one", said)])
+    stream, other = b.stream(b"N"), b.stream(b"]")
+    answers = [engines.opinions(stream + other, 0, len(stream), 3) for _ in range(3)]
+    answers.append(engines.opinions(other + stream, len(other), len(other + stream), 3))
+    assert answers == [[Opinion(engine="one", severity="odd")]] * 4
+    assert said.streams == [(stream, 3)]
+
+
+def test_the_memory_for_opinions_is_bounded(monkeypatch):
+    monkeypatch.setattr(engine_module, "_KEPT", 5_000)
+    said = Says(source="x" * 1_000)
+    engines = Engines([("one", said)])
+    for number in range(20):
+        engines.opinions(b"%d" % number, 0, 2, 1)
+    engines.opinions(b"19", 0, 2, 1)
+    assert len(said.streams) == 20
+    engines.opinions(b"0", 0, 1, 1)
+    assert len(said.streams) == 21
+
+
+def test_one_file_cannot_have_all_of_an_engines_time(monkeypatch):
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: float(next(clock)))
+    engines = Engines([("one", Says())])
+    said = [engines.opinions(b"%d" % number, 0, 1, 1)[0].incomplete for number in range(4)]
+    assert said == [None, None, *["this file took 120 s of its time"] * 2]
+    engines.file()
+    assert engines.opinions(b"9", 0, 1, 1)[0].incomplete is None
+
+
+def test_every_engine_is_heard(look, tmp_path):
+    path = tmp_path / "content"
+    path.write_bytes(RUN)
+    engines = Engines([("one", Says(severity="a")), ("two", Says(severity="b")), ("three", Says(severity="c"))])
+    (item,) = examine(path, "a.pkl", ScanOptions(engines=engines)).findings
+    assert item.evidence["second_engine"]["engine"] == "one"
+    assert [said["engine"] for said in item.evidence["further_engines"]] == ["two", "three"]
 
 
 @pytest.fixture
@@ -303,6 +404,7 @@ else:
         "socket.create_connection(('127.0.0.1', 9))",
         "ctypes.CDLL(None)",
         "bytearray(5 << 30)",
+        "[os.dup(0) for _ in range(100)]",
     ],
 )
 def test_the_child_cannot_do_harm(tmp_path, deed):
@@ -332,7 +434,7 @@ def test_the_child_answers_with_names_severity_and_source():
 
 
 def test_the_child_reads_until_its_input_ends():
-    command = [sys.executable, "-I", "-c", fickling_engine._BOOT, *sys.path]
+    command = [sys.executable, "-I", "-c", fickling_engine._BOOT, "20", *sys.path]
     question = b"".join(struct.pack("<Q", len(stream)) + stream for stream in (RUN, b"N."))
     done = subprocess.run(command, input=question, capture_output=True, timeout=60, check=True)
     answers, rest = [], done.stdout

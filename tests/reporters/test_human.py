@@ -134,6 +134,17 @@ def test_quiet_is_one_line_for_each_target() -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_the_quiet_line_is_the_same_with_and_without_rich(encoding: str) -> None:
+    hostile = replace(every_kind()[0], target="a\x1b[2J\u202e\n→" + "x" * 1200)
+    hostile = replace(hostile, artifact=replace(hostile.artifact, source=SourceKind.FOLDER))
+    converted = replace(hostile, verdict=replace(hostile.verdict, variant="pytorch → twin"))
+    reports = [*every_kind(), hostile, converted]
+    plain = HumanReporter(encoding=encoding).render(reports, verbosity=-1)
+    coloured = HumanReporter(encoding=encoding, colour=True).render(reports, verbosity=-1)
+    assert STYLE.sub("", coloured) == plain
+
+
 def test_several_reports_end_with_a_summary() -> None:
     summary = render(*every_kind()).partition("Summary\n")[2]
     assert summary.splitlines() == [

@@ -38,3 +38,8 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return pem(key)
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    return Path(__file__).parent / "vectors"

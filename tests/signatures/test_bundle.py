@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signed_models import sign_with_key
 
-from aiverify.signatures.bundle import MAX_BUNDLE_BYTES, Bundle, BundleKind, parse_bundle
+from aiverify.signatures.bundle import (
+    MAX_BUNDLE_BYTES,
+    MAX_CERTIFICATES,
+    MAX_TIMESTAMPS,
+    Bundle,
+    BundleKind,
+    parse_bundle,
+)
 from aiverify.signatures.interface import MalformedError
 
 HONEST = sign_with_key(b"payload", ec.generate_private_key(ec.SECP256R1()))
@@ -53,8 +60,11 @@ def test_the_key_id_of_an_envelope_is_not_looked_at(signature: dict[str, object]
     [
         ({"certificate": {"rawBytes": ""}}, BundleKind.KEYLESS),
         ({"publicKey": {"rawBytes": ""}, "certificate": None}, BundleKind.KEY),
-        ({"x509CertificateChain": {"certificates": []}}, BundleKind.CERTIFICATE),
-        ({"x509CertificateChain": {"certificates": []}, "tlogEntries": [{}]}, BundleKind.CERTIFICATE),
+        ({"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}]}}, BundleKind.CERTIFICATE),
+        (
+            {"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}]}, "tlogEntries": [{}]},
+            BundleKind.CERTIFICATE,
+        ),
     ],
 )
 def test_the_kind_is_told_by_the_material(material: dict[str, object], kind: BundleKind) -> None:
@@ -63,8 +73,12 @@ def test_the_kind_is_told_by_the_material(material: dict[str, object], kind: Bun
 
 @pytest.mark.parametrize(("entries", "kind"), [([{}], BundleKind.KEYLESS), ([], BundleKind.CERTIFICATE)])
 def test_in_the_older_form_a_chain_is_keyless_if_a_log_saw_it(entries: list[object], kind: BundleKind) -> None:
-    bundle = with_material(x509CertificateChain={"certificates": []}, tlogEntries=entries)
+    bundle = with_material(x509CertificateChain={"certificates": [{"rawBytes": "AAAA"}]}, tlogEntries=entries)
     assert parse({**bundle, "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.2"}).kind is kind
+
+
+CHAIN = {"certificates": [{"rawBytes": "AAAA"}]}
+STAMPS = {"rfc3161Timestamps": [{"signedTimestamp": "AAAA"}] * (MAX_TIMESTAMPS + 1)}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +95,16 @@ def test_in_the_older_form_a_chain_is_keyless_if_a_log_saw_it(entries: list[obje
         with_material(publicKey={"hint": 1}),
         with_material(publicKey={}, certificate={}),
         with_material(certificate={}, x509CertificateChain={}),
+        with_material(x509CertificateChain={}),
+        with_material(x509CertificateChain={"certificates": []}),
+        with_material(x509CertificateChain={"certificates": ["AAAA"]}),
+        with_material(x509CertificateChain={"certificates": [{}]}),
+        with_material(x509CertificateChain={"certificates": [{"rawBytes": ""}]}),
+        with_material(x509CertificateChain={"certificates": [{"rawBytes": "AAAA"}] * (MAX_CERTIFICATES + 1)}),
+        with_material(x509CertificateChain=CHAIN, timestampVerificationData=[]),
+        with_material(x509CertificateChain=CHAIN, timestampVerificationData={"rfc3161Timestamps": {}}),
+        with_material(x509CertificateChain=CHAIN, timestampVerificationData={"rfc3161Timestamps": [{}]}),
+        with_material(x509CertificateChain=CHAIN, timestampVerificationData=STAMPS),
         changed(payload=...),
         changed(payload=""),
         changed(payload="?"),

@@ -11,7 +11,7 @@ from signed_models import artifact_file, statement
 
 from aiverify.artifact import ArtifactFile, FileClass
 from aiverify.finding import Severity
-from aiverify.signatures.comparison import Comparison, compare
+from aiverify.signatures.comparison import Comparison, Scope, compare
 from aiverify.signatures.manifest import parse_manifest
 
 Said = list[tuple[str, str | None, Severity]]
@@ -27,11 +27,12 @@ def comparison(
 ) -> Comparison:
     listed = {path: hashlib.sha256(data).hexdigest() for path, data in signed.items()}
     manifest = parse_manifest(json.dumps(statement(listed, ignore=ignore)).encode())
-    return compare(manifest, list(files), signature_path=signature_path, left_out=left_out)
+    signatures = frozenset() if signature_path is None else frozenset({signature_path})
+    return compare(manifest, list(files), Scope(signatures=signatures, left_out=left_out), {})
 
 
 def said(result: Comparison) -> Said:
-    return [(one.rule, one.file, one.severity) for one in result.findings]
+    return [(one.rule, one.file, one.severity) for one in result.findings.values()]
 
 
 WEIGHTS = artifact_file("model.safetensors", b"weights")
@@ -40,14 +41,15 @@ SIGNED = {"model.safetensors": b"weights"}
 
 def test_files_that_are_as_signed_are_covered() -> None:
     result = comparison({**SIGNED, "a/b.txt": b"text"}, [WEIGHTS, artifact_file("a/b.txt", b"text")])
-    assert result == Comparison(("model.safetensors", "a/b.txt"), ())
+    assert result.covers == ("model.safetensors", "a/b.txt")
+    assert not result.findings
 
 
 def test_a_changed_file_is_critical_and_not_covered() -> None:
     result = comparison(SIGNED, [artifact_file("model.safetensors", b"Weights")])
     assert said(result) == [("AIV205", "model.safetensors", Severity.CRITICAL)]
     assert result.covers == ()
-    assert result.findings[0].evidence["signed"] == WEIGHTS.sha256
+    assert next(iter(result.findings.values())).evidence["signed"] == WEIGHTS.sha256
 
 
 def test_a_missing_file_is_grave() -> None:
@@ -67,7 +69,7 @@ def test_a_file_that_the_selection_left_out_is_only_mentioned() -> None:
 )
 def test_a_folder_that_was_left_out_stands_for_every_file_below_it(left_out: str, rule: str) -> None:
     result = comparison({**SIGNED, "onnx/a/model.onnx": b""}, [WEIGHTS], left_out=[left_out])
-    assert [(one.rule, one.file) for one in result.findings] == [(rule, "onnx/a/model.onnx")]
+    assert [(one.rule, one.file) for one in result.findings.values()] == [(rule, "onnx/a/model.onnx")]
 
 
 @pytest.mark.parametrize("file_class", [FileClass.WEIGHTS, FileClass.CODE, FileClass.CONFIG, FileClass.OTHER_FRAMEWORK])
@@ -133,19 +135,20 @@ def test_what_the_signer_ignored_is_mentioned(path: str) -> None:
 def test_an_ignore_list_cannot_hide_what_a_loader_would_use(file_class: FileClass) -> None:
     result = comparison(SIGNED, [WEIGHTS, artifact_file("notes/x", b"", file_class)], ignore=["notes"])
     assert said(result) == [("AIV208", "notes/x", Severity.MEDIUM)]
-    assert str(file_class) in result.findings[0].message
+    assert str(file_class) in next(iter(result.findings.values())).message
 
 
 def test_ignored_paths_are_paths_and_not_prefixes_or_patterns() -> None:
     files = [WEIGHTS, artifact_file("notes2", b""), artifact_file("a.log", b"")]
     result = comparison(SIGNED, files, ignore=["notes", "*.log", "."])
-    assert [one.rule for one in result.findings] == ["AIV207", "AIV207"]
+    assert [one.rule for one in result.findings.values()] == ["AIV207", "AIV207"]
 
 
 def test_a_dot_stands_for_the_only_file() -> None:
     files = [WEIGHTS, artifact_file("model.safetensors.sig", b"{}")]
     result = comparison({".": b"weights"}, files, signature_path="model.safetensors.sig")
-    assert result == Comparison(("model.safetensors",), ())
+    assert result.covers == ("model.safetensors",)
+    assert not result.findings
 
 
 def test_a_dot_does_not_stand_for_a_changed_file() -> None:
@@ -155,7 +158,7 @@ def test_a_dot_does_not_stand_for_a_changed_file() -> None:
 
 def test_a_dot_stands_for_no_file_of_a_folder() -> None:
     result = comparison({".": b"weights"}, [WEIGHTS, artifact_file("config.json", b"{}")])
-    assert [one.rule for one in result.findings] == ["AIV207", "AIV207", "AIV206"]
+    assert [one.rule for one in result.findings.values()] == ["AIV207", "AIV207", "AIV206"]
     assert result.covers == ()
 
 
@@ -170,5 +173,5 @@ def test_every_path_is_covered_or_said_something_about_once(
 ) -> None:
     result = comparison(signed, [artifact_file(path, data) for path, data in present.items()], left_out=left_out)
     assert set(result.covers) == {path for path in present if signed.get(path) == present[path]}
-    spoken_of = [one.file for one in result.findings]
+    spoken_of = [one.file for one in result.findings.values()]
     assert sorted([*result.covers, *(path for path in spoken_of if path)]) == sorted({*signed, *present})

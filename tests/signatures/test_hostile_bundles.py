@@ -17,8 +17,8 @@ from local_sigstore import ISSUER, LocalSigstore
 from signed_models import artifact_files, payload_of, pem, sign_keyless, sign_with_key, write_model
 
 from aiverify.errors import AiverifyError
-from aiverify.signatures.interface import KeylessSigner, KeySigner, Signer
 from aiverify.signatures.stage import authenticate
+from aiverify.signers import KeylessSigner, KeySigner, Signer
 
 IDENTITY = "release@example.test"
 JUNK: list[Any] = [None, True, 0, -1, 1.5, 2**70, "", "A", "AAAA", "-1", "9" * 30, "\ud800", "\0", "é", [], [[]], {}]
@@ -38,9 +38,9 @@ class Target:
         path = self.root.parent / "attack.sig"
         path.write_bytes(raw)
         try:
-            authenticate(files=self.files, root=self.root, bundle=path, trusted_root=self.trusted_root)
+            authenticate(files=self.files, root=self.root, bundles=[path], trusted_root=self.trusted_root)
             done = authenticate(
-                files=self.files, root=self.root, bundle=path, signers=[self.signer], trusted_root=self.trusted_root
+                files=self.files, root=self.root, bundles=[path], signers=[self.signer], trusted_root=self.trusted_root
             )
         except AiverifyError:
             return False

@@ -9,8 +9,9 @@ from signed_models import pem, sign_with_key
 
 from aiverify.signatures.bundle import parse_bundle
 from aiverify.signatures.dsse import Envelope
-from aiverify.signatures.interface import InvalidSignatureError, KeySigner, SignatureError
+from aiverify.signatures.interface import InvalidSignatureError, SignatureError
 from aiverify.signatures.key import load_public_key, verify
+from aiverify.signers import KeySigner
 
 CURVES = [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()]
 

@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from local_sigstore import ISSUER, LocalSigstore
 from signed_models import sign_keyless, sign_with_key, statement
 
 from aiverify.signatures.bundle import parse_bundle
-from aiverify.signatures.interface import InvalidSignatureError, KeylessSigner, SignatureError
-from aiverify.signatures.keyless import KeylessCheck, verify
+from aiverify.signatures.interface import InvalidSignatureError, SignatureError
+from aiverify.signatures.keyless import verify
+from aiverify.signatures.trust import Instance, Trust
+from aiverify.signers import KeylessIdentity, KeylessSigner
 
 IDENTITY = "https://github.com/acme/models/.github/workflows/release.yml@refs/tags/v1"
 SIGNER = KeylessSigner(IDENTITY, ISSUER)
+WHO = KeylessIdentity(IDENTITY, ISSUER)
 PAYLOAD = json.dumps(statement({"a.bin": "00" * 32})).encode()
 OTHER = json.dumps(statement({"a.bin": "11" * 32})).encode()
 
@@ -27,8 +31,16 @@ INSTANCES = pytest.mark.parametrize(
 )
 
 
+@dataclass(frozen=True)
+class KeylessCheck:
+    signer: KeylessIdentity
+    expected: bool
+
+
 def check(bundle: dict[str, Any], trusted_root: Path | None, *expected: KeylessSigner) -> KeylessCheck:
-    return verify(parse_bundle(json.dumps(bundle).encode()), expected, trusted_root)
+    trust = Trust(trusted_root or Instance.PRODUCTION)
+    identity = verify(parse_bundle(json.dumps(bundle).encode()), trust)
+    return KeylessCheck(identity, any(signer.is_met_by(identity) for signer in expected))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +53,7 @@ def test_what_sigstore_signs_verifies(
     sigstore: LocalSigstore, trusted_root: Path, rekor: int, timestamps: bool
 ) -> None:
     bundle = sign_keyless(PAYLOAD, sigstore, IDENTITY, rekor=rekor, timestamps=timestamps)
-    assert check(bundle, trusted_root, SIGNER) == KeylessCheck(SIGNER, expected=True)
+    assert check(bundle, trusted_root, SIGNER) == KeylessCheck(WHO, expected=True)
 
 
 @INSTANCES
@@ -57,7 +69,7 @@ def test_a_payload_that_was_exchanged_is_refused(
 @pytest.mark.parametrize("identity", ["dev@example.test", IDENTITY])
 def test_the_signer_is_told_when_nobody_is_expected(sigstore: LocalSigstore, trusted_root: Path, identity: str) -> None:
     bundle = sign_keyless(PAYLOAD, sigstore, identity)
-    assert check(bundle, trusted_root) == KeylessCheck(KeylessSigner(identity, ISSUER), expected=False)
+    assert check(bundle, trusted_root) == KeylessCheck(KeylessIdentity(identity, ISSUER), expected=False)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,7 @@ def test_the_signer_is_told_when_nobody_is_expected(sigstore: LocalSigstore, tru
 def test_identity_and_issuer_are_compared_exactly(
     honest: dict[str, Any], trusted_root: Path, other: KeylessSigner
 ) -> None:
-    assert check(honest, trusted_root, other) == KeylessCheck(SIGNER, expected=False)
+    assert check(honest, trusted_root, other) == KeylessCheck(WHO, expected=False)
     assert check(honest, trusted_root, other, SIGNER).expected
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from local_authority import Holder, Traits, authority, sign_with_certificate
 from local_sigstore import ISSUER, LocalSigstore
 from signed_models import artifact_files, payload_of, pem, sign_keyless, sign_with_key, statement, write_bundle
 
@@ -17,8 +18,9 @@ from aiverify.artifact import ArtifactFile, FileClass
 from aiverify.errors import UsageError
 from aiverify.report import SignatureResult
 from aiverify.signatures.bundle import MAX_BUNDLE_BYTES
-from aiverify.signatures.interface import Authentication, KeylessSigner, KeySigner, SignatureError, Signer
+from aiverify.signatures.interface import Authentication, SignatureError
 from aiverify.signatures.stage import authenticate
+from aiverify.signers import KeylessSigner, KeySigner, Signer
 
 IDENTITY = "release@example.test"
 SIGNER = KeylessSigner(IDENTITY, ISSUER)
@@ -57,11 +59,6 @@ def key_signer(key_pem: bytes) -> KeySigner:
 @pytest.fixture
 def other_key() -> KeySigner:
     return KeySigner(pem(ec.generate_private_key(ec.SECP256R1())), "other.pub")
-
-
-def certificate_bundle(payload: bytes) -> dict[str, Any]:
-    bundle = sign_with_key(payload, ec.generate_private_key(ec.SECP256R1()))
-    return {**bundle, "verificationMaterial": {"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}]}}}
 
 
 def summary(done: Authentication) -> tuple[str, str, list[tuple[str, str]]]:
@@ -195,7 +192,7 @@ def test_a_key_signature_where_an_identity_is_expected_is_critical(key_model: Pa
 def test_a_certificate_chain_is_unchecked_and_critical_where_a_signer_is_expected(
     model: Path, check: Check, key_signer: KeySigner
 ) -> None:
-    write_bundle(certificate_bundle(payload_of(model)), model / "model.sig")
+    write_bundle(sign_with_certificate(payload_of(model), Holder(Traits(), authority())), model / "model.sig")
     assert summary(check()) == ("certificate", "unchecked", [("AIV210", "low")])
     assert summary(check(SIGNER)) == ("certificate", "failed", [("AIV210", "critical")])
     assert summary(check(key_signer)) == ("certificate", "failed", [("AIV210", "critical")])
@@ -241,7 +238,7 @@ def test_a_manifest_that_cannot_be_read_fails_only_where_a_signer_is_expected(
     model: Path, check: Check, key: ec.EllipticCurvePrivateKey, key_signer: KeySigner
 ) -> None:
     content = statement({"a": "00" * 32})
-    content["predicate"]["serialization"]["method"] = "shards"
+    content["predicate"]["serialization"]["method"] = "trees"
     write_bundle(sign_with_key(json.dumps(content).encode(), key), model / "model.sig")
     assert summary(check(key_signer)) == ("key", "failed", [("AIV210", "critical")])
     assert summary(check()) == ("key", "unchecked", [("AIV210", "low"), ("AIV210", "low")])
@@ -251,7 +248,7 @@ def test_a_valid_signature_without_a_readable_manifest_is_not_unpinned(
     model: Path, check: Check, sigstore: LocalSigstore
 ) -> None:
     content = statement({"a": "00" * 32})
-    content["predicate"]["serialization"]["method"] = "shards"
+    content["predicate"]["serialization"]["method"] = "trees"
     write_bundle(sign_keyless(json.dumps(content).encode(), sigstore, IDENTITY), model / "model.sig")
     assert summary(check()) == ("keyless", "unchecked", [("AIV209", "low"), ("AIV210", "low")])
     assert summary(check(STRANGER)) == ("keyless", "failed", [("AIV204", "critical"), ("AIV210", "critical")])
@@ -279,13 +276,13 @@ def test_a_named_bundle_that_cannot_be_read_is_an_error(
 ) -> None:
     (tmp_path / "named.sig").write_bytes(content)
     with pytest.raises(SignatureError, match=r"named\.sig"):
-        check(bundle=tmp_path / "named.sig")
+        check(bundles=[tmp_path / "named.sig"])
 
 
 @pytest.mark.parametrize("name", ["nowhere.sig", "model", "nul\0.sig"])
 def test_a_named_bundle_that_is_no_file_is_an_error(model: Path, tmp_path: Path, check: Check, name: str) -> None:
     with pytest.raises(SignatureError, match="cannot be read"):
-        check(bundle=tmp_path / name)
+        check(bundles=[tmp_path / name])
 
 
 def test_a_named_bundle_outside_of_the_artifact_is_used_instead_of_its_own(
@@ -294,7 +291,7 @@ def test_a_named_bundle_outside_of_the_artifact_is_used_instead_of_its_own(
     outside = tmp_path / "acme.sig"
     (key_model / "model.sig").rename(outside)
     (key_model / "model.sig").write_bytes(b"broken")
-    done = check(key_signer, bundle=outside)
+    done = check(key_signer, bundles=[outside])
     assert summary(done) == ("key", "verified", [("AIV207", "low")])
     assert done.findings[0].file == "model.sig"
 
@@ -307,7 +304,7 @@ def test_a_named_bundle_inside_of_the_artifact_is_not_compared_with_itself(
     link = tmp_path / "link"
     link.symlink_to(key_model)
     for path in (key_model / "sub/acme.sig", key_model / "sub/../sub/acme.sig", link / "sub/acme.sig"):
-        assert summary(check(key_signer, bundle=path)) == ("key", "verified", [])
+        assert summary(check(key_signer, bundles=[path])) == ("key", "verified", [])
 
 
 def test_only_a_signature_at_the_top_is_found(key_model: Path, check: Check) -> None:
@@ -373,7 +370,7 @@ def test_one_call_does_not_change_the_next(
     first = write_bundle(sign_keyless(json.dumps(ignoring).encode(), sigstore, IDENTITY), tmp_path / "first.sig")
     (keyless_model / "evil.py").write_bytes(b"")
     before = check(SIGNER)
-    check(SIGNER, bundle=first)
+    check(SIGNER, bundles=[first])
     assert check(SIGNER) == before
     assert summary(before) == ("keyless", "verified", [("AIV207", "high")])
 

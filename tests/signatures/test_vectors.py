@@ -14,9 +14,10 @@ import pytest
 from cryptography import x509
 
 from aiverify.signatures.bundle import parse_bundle
-from aiverify.signatures.interface import KeylessSigner, KeySigner, SignatureError
+from aiverify.signatures.interface import SignatureError
 from aiverify.signatures.manifest import parse_manifest
 from aiverify.signatures.stage import authenticate
+from aiverify.signers import KeylessSigner, KeySigner
 
 VECTORS = Path(__file__).parent / "vectors"
 REAL = VECTORS / "sigstore.bundle.json"
@@ -36,17 +37,17 @@ def forbid(event, arguments):
 
 sys.dont_write_bytecode = True
 sys.addaudithook(forbid)
-from aiverify.signatures.interface import KeylessSigner
+from aiverify.signers import KeylessSigner
 from aiverify.signatures.stage import authenticate
 
 signer = KeylessSigner(*sys.argv[2:])
-result = authenticate(files=[], root=Path("/nowhere"), bundle=Path(sys.argv[1]), signers=[signer])
+result = authenticate(files=[], root=Path("/nowhere"), bundles=[Path(sys.argv[1])], signers=[signer])
 print(result.results[0].outcome)
 """
 
 
 def test_a_real_signature_verifies_under_the_embedded_root() -> None:
-    result = authenticate(files=[], root=VECTORS / "nowhere", bundle=REAL, signers=[SIGNER])
+    result = authenticate(files=[], root=VECTORS / "nowhere", bundles=[REAL], signers=[SIGNER])
     assert (result.results[0].kind, result.results[0].outcome) == ("keyless", "verified")
     assert [(one.rule, one.file) for one in result.findings] == [("AIV206", "signme-1"), ("AIV206", "signme-2")]
 
@@ -54,7 +55,7 @@ def test_a_real_signature_verifies_under_the_embedded_root() -> None:
 def test_a_certificate_that_has_expired_since_it_was_used_is_no_obstacle() -> None:
     raw = json.loads(REAL.read_text())["verificationMaterial"]["certificate"]["rawBytes"]
     assert x509.load_der_x509_certificate(base64.b64decode(raw)).not_valid_after_utc < datetime.now(UTC)
-    result = authenticate(files=[], root=VECTORS / "nowhere", bundle=REAL, signers=[SIGNER])
+    result = authenticate(files=[], root=VECTORS / "nowhere", bundles=[REAL], signers=[SIGNER])
     assert result.results[0].outcome == "verified"
 
 
@@ -71,18 +72,18 @@ def test_neither_network_nor_a_writable_home_is_needed(tmp_path: Path, home: str
 
 def test_the_vector_without_a_log_entry_is_not_valid() -> None:
     bundle = VECTORS / "missing-tlog-entries.bundle.json"
-    result = authenticate(files=[], root=VECTORS / "nowhere", bundle=bundle, signers=[SIGNER])
+    result = authenticate(files=[], root=VECTORS / "nowhere", bundles=[bundle], signers=[SIGNER])
     assert (result.results[0].outcome, result.findings[0].rule) == ("failed", "AIV203")
 
 
 @pytest.mark.parametrize("name", ["empty", "missing-envelope", "missing-verification-material"])
 def test_the_vectors_with_a_part_missing_cannot_be_read(name: str) -> None:
     with pytest.raises(SignatureError, match=name):
-        authenticate(files=[], root=VECTORS / "nowhere", bundle=VECTORS / f"{name}.bundle.json")
+        authenticate(files=[], root=VECTORS / "nowhere", bundles=[VECTORS / f"{name}.bundle.json"])
 
 
 def test_the_vector_about_something_else_is_not_valid() -> None:
-    result = authenticate(files=[], root=VECTORS / "nowhere", bundle=VECTORS / "wrong-predicate.bundle.json")
+    result = authenticate(files=[], root=VECTORS / "nowhere", bundles=[VECTORS / "wrong-predicate.bundle.json"])
     assert result.results[0].outcome == "failed"
     assert "AIV203" in {one.rule for one in result.findings}
 
@@ -97,12 +98,12 @@ def test_the_valid_vectors_have_a_valid_manifest(name: str) -> None:
 @pytest.mark.parametrize("name", ["key", "certificate"])
 def test_a_vector_of_a_kind_that_was_not_expected_fails(name: str) -> None:
     bundle = VECTORS / f"{name}.bundle.json"
-    result = authenticate(files=[], root=VECTORS / "nowhere", bundle=bundle, signers=[SIGNER])
+    result = authenticate(files=[], root=VECTORS / "nowhere", bundles=[bundle], signers=[SIGNER])
     assert (result.results[0].outcome, result.findings[0].rule) == ("failed", "AIV210")
     assert result.findings[0].severity == "critical"
 
 
 def test_the_key_vector_was_not_made_with_any_other_key(key_pem: bytes) -> None:
     bundle = VECTORS / "key.bundle.json"
-    result = authenticate(files=[], root=VECTORS, bundle=bundle, signers=[KeySigner(key_pem, "other.pub")])
+    result = authenticate(files=[], root=VECTORS, bundles=[bundle], signers=[KeySigner(key_pem, "other.pub")])
     assert (result.results[0].outcome, result.findings[0].rule) == ("failed", "AIV203")

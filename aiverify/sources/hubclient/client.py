@@ -30,7 +30,15 @@ from aiverify.progress import Progress
 from aiverify.sources.hubclient.bars import Bytes, bar_class
 from aiverify.sources.hubclient.cache import RepoCache
 from aiverify.sources.hubclient.failures import Place, explained, refused
-from aiverify.sources.hubclient.listing import MAX_ANSWER, Listing, StatedFile, listing, parse_commit, parse_page
+from aiverify.sources.hubclient.listing import (
+    MAX_ANSWER,
+    Listing,
+    Standing,
+    StatedFile,
+    listing,
+    parse_page,
+    parse_standing,
+)
 from aiverify.sources.hubclient.session import attached, watching
 from aiverify.sources.hubclient.watch import Watch
 from aiverify.sources.interface import HubOptions, Selection, SourceError
@@ -60,10 +68,10 @@ class HubClient:
         """The token that requests carry."""
         return self._headers.get("authorization", "").removeprefix("Bearer ") or None
 
-    def commit(self, revision: str) -> str:
-        """The commit that ``revision`` leads to now. Raises SourceError."""
+    def standing(self, revision: str) -> Standing:
+        """Where ``revision`` leads now, and what the Hub says about the repository. Raises SourceError."""
         body, _ = self._ask(f"{self._api}/revision/{quote(revision, safe='')}")
-        return parse_commit(body, self._repo)
+        return parse_standing(body, self._repo)
 
     def listing(self, commit: str) -> Listing:
         """What the Hub states about the files of ``commit``. Raises SourceError."""

@@ -33,6 +33,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA1 = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,96}(?:/[A-Za-z0-9._-]{1,96})?")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN = 200
 _NOT_A_HUB = "Check that the endpoint (HF_ENDPOINT) is a Hugging Face Hub, and that no proxy changes its answers."
@@ -55,16 +57,36 @@ class StatedFile:
         return frozenset({self.blob_id, self.sha256 or self.blob_id})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the Hub says about a repository: the commit that was asked for, its name there, when it was made.
+
+    ``name`` and ``created`` are ``None`` where the Hub says nothing, or nothing that has the form of it.
+    """
+
+    commit: str
+    name: str | None = None
+    created: str | None = None
+
+
 Listing = Mapping[str, StatedFile]
 
 
-def parse_commit(body: bytes, repo: str) -> str:
-    """The commit id in the answer to a question about a revision."""
+def parse_standing(body: bytes, repo: str) -> Standing:
+    """The answer to a question about a revision."""
     answer = _json(body, repo)
     commit = answer.get("sha") if isinstance(answer, dict) else None
-    if not isinstance(commit, str):
+    if not isinstance(answer, dict) or not isinstance(commit, str):
         raise _malformed(repo, "it names no commit")
-    return require_digest(COMMIT, commit, repo, "a commit id")
+    return Standing(
+        commit=require_digest(COMMIT, commit, repo, "a commit id"),
+        name=_of_form(_NAME, answer.get("id")),
+        created=_of_form(_TIME, answer.get("createdAt")),
+    )
+
+
+def _of_form(form: re.Pattern[str], value: object) -> str | None:
+    return value if isinstance(value, str) and form.fullmatch(value) else None
 
 
 def parse_page(body: bytes, repo: str) -> list[StatedFile]:

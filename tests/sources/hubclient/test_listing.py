@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiverify.sources.hubclient import listing as module
-from aiverify.sources.hubclient.listing import StatedFile, listing, parse_cached, parse_commit, parse_page
+from aiverify.sources.hubclient.listing import Standing, StatedFile, listing, parse_cached, parse_page, parse_standing
 from aiverify.sources.interface import HostileSourceError, SourceError
 
 SHA1 = "0" * 39 + "a"
@@ -161,16 +161,31 @@ def test_a_listing_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_commit_is_forty_hex_digits() -> None:
-    assert parse_commit(json.dumps({"sha": SHA1}).encode(), "org/model") == SHA1
+    assert parse_standing(json.dumps({"sha": SHA1}).encode(), "org/model") == Standing(commit=SHA1)
     with pytest.raises(HostileSourceError):
-        parse_commit(b'{"sha": "../../../x"}', "org/model")
+        parse_standing(b'{"sha": "../../../x"}', "org/model")
     for body in (b'{"sha": null}', b"{}", b"[]", b"<html>"):
         with pytest.raises(SourceError, match="makes no sense"):
-            parse_commit(body, "org/model")
+            parse_standing(body, "org/model")
 
 
 def cached(**entry: object) -> Any:
     return parse_cached(json.dumps({"format_version": 1, "files": {"a": entry}}).encode(), "org/model")
+
+
+@pytest.mark.parametrize(
+    ("stated", "name", "created"),
+    [
+        ({"id": "org/model", "createdAt": "2026-01-02T03:04:05.000Z"}, "org/model", "2026-01-02T03:04:05.000Z"),
+        ({"id": "../../x", "createdAt": "yesterday"}, None, None),
+        ({"id": 7, "createdAt": None}, None, None),
+    ],
+)
+def test_what_the_hub_says_about_a_repository_is_taken_if_it_has_the_form(
+    stated: dict[str, object], name: str | None, created: str | None
+) -> None:
+    body = json.dumps({"sha": SHA1} | stated).encode()
+    assert parse_standing(body, "org/model") == Standing(commit=SHA1, name=name, created=created)
 
 
 def test_the_clients_own_listing_is_read() -> None:

@@ -1,0 +1,31 @@
+"""Attacks that are known to pass. Each is a defect with a test that begins to fail as soon as it is mended."""
+
+import json
+
+import pytest
+from attacks.expressions import STYLES, State, new, write
+
+from aiverify.api import scan
+from aiverify.report import Outcome
+
+
+@pytest.mark.xfail(strict=True, reason="KNOWN GAP: an index may name a shard in a folder that is left out")
+@pytest.mark.parametrize("place", [".git", ".cache/huggingface", ".."])
+def test_an_index_that_names_a_file_which_is_not_examined_does_not_pass(place, tmp_path):
+    model = tmp_path / "model"
+    shard = model / place / "shard.bin"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"\x80\x02cos\nsystem\n(Vtrue\ntR.")
+    index = {"metadata": {}, "weight_map": {"w": f"{place}/shard.bin"}}
+    (model / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    (model / "other.bin").write_bytes(b"\x80\x02}.")
+    assert scan(model, engines=()).verdict.outcome is not Outcome.PASS
+
+
+@pytest.mark.xfail(strict=True, reason="KNOWN GAP: old recurrent modules make as many names as their state says")
+def test_a_module_that_makes_names_without_end_does_not_pass(loading, tmp_path):
+    state = {"num_layers": 1 << 50, "_all_weights": [[1]], "bidirectional": False, "bias": True, "proj_size": 0}
+    file = tmp_path / "a.pkl"
+    file.write_bytes(write(State(new("torch.nn.modules.rnn.LSTM"), state), STYLES["4"]))
+    became = loading[True].prove(file=str(file), loader="pickle", marker=str(tmp_path / "1000"), proof="dies")
+    assert became != "ran" or scan(file, engines=()).verdict.outcome is not Outcome.PASS

@@ -1,0 +1,372 @@
+"""Hostile variants of what the trusted table allows: classes, what is handed on to be created, keys, native code."""
+
+import pickle_builder as b
+import pytest
+
+from aiverify.pickles.judge import judge
+from aiverify.pickles.machine import interpret
+
+EVIL = b.named("os.system")
+NONE = b"N"
+TRUE, FALSE = b"\x88", b"\x89"
+
+
+def findings(value: bytes, *, storages=True, protocol: int = 4):
+    graph = interpret(b.stream(value, protocol))
+    assert graph.failure is None
+    return judge(graph, file="f", storages=storages)
+
+
+def grave(value: bytes, **options) -> list[str]:
+    return [f"{item.rule} {item.message}" for item in findings(value, **options) if item.rule not in ("AIV314",)]
+
+
+def array(code: str = "f8") -> bytes:
+    made = b.call("numpy._core.multiarray._reconstruct", b.named("numpy.ndarray"), b.tup(b.number(0)), b.blob(b"b"))
+    return b.build(made, b.tup(b.number(1), b.tup(b.number(1)), b.dtype(code), FALSE, b.blob(b"A" * 8)))
+
+
+def made(class_: str, *state: tuple[str, bytes]) -> bytes:
+    return b.build(b.new(class_), b.dct(*((b.text(key), value) for key, value in state)))
+
+
+def reconstructed(class_: bytes, base: bytes = b"cbuiltins\nobject\n", state: bytes = NONE) -> bytes:
+    return b.call("copyreg._reconstructor", class_, base, state)
+
+
+LINEAR = "torch.nn.modules.linear.Linear"
+ARGUMENTS = "transformers.training_args.TrainingArguments"
+NAMESPACE = "argparse.Namespace"
+PCG = b.named("numpy.random._pcg64.PCG64")
+BIT_GENERATOR = b.call("numpy.random._pickle.__bit_generator_ctor", b.named("numpy.random._mt19937.MT19937"))
+ZONE = b.named("zoneinfo.ZoneInfo")
+SIZE_AS_HOOK = b.named("builtins.list")
+
+
+def unpickle_zone(key: str) -> bytes:
+    return b.call(b.stack_named("zoneinfo:ZoneInfo._unpickle"), b.text(key), TRUE)
+
+
+def keyed(key: bytes) -> bytes:
+    return b.dct((key, NONE))
+
+
+HOSTILE = {
+    # Modules
+    "a module that is called": b.call(LINEAR, b.number(1), b.number(2)),
+    "a module with arguments": b.build(b.new(LINEAR, b.number(1)), b.dct()),
+    "a hook": made(LINEAR, ("_forward_hooks", b.ordered((b.number(1), SIZE_AS_HOOK)))),
+    "a hook in a dict": made(LINEAR, ("_state_dict_hooks", b.dct((b.number(1), SIZE_AS_HOOK)))),
+    "a hook that is a table of its own": made(LINEAR, ("_backward_hooks", made(NAMESPACE))),
+    "a hook before unpickling others": made(LINEAR, ("_load_state_dict_pre_hooks", b.lst(SIZE_AS_HOOK))),
+    "hooks filled later": made(LINEAR, ("_forward_hooks", b.call("collections.OrderedDict") + b"q\x00"))
+    + b"0h\x00"
+    + b.number(1)
+    + SIZE_AS_HOOK
+    + b"s",
+    "a module whose forward is replaced": made(LINEAR, ("forward", SIZE_AS_HOOK)),
+    "a module whose call is replaced": made(LINEAR, ("_call_impl", SIZE_AS_HOOK)),
+    "a module with a compiled call": made(LINEAR, ("_compiled_call_impl", SIZE_AS_HOOK)),
+    "a module with special attributes": made(LINEAR, ("__class__", b.named(LINEAR))),
+    "a module with slots": b.build(b.new(LINEAR), b.tup(NONE, b.dct((b.text("training"), TRUE)))),
+    "a module with a state of pairs": b.build(b.new(LINEAR), b.lst(b.tup(b.text("forward"), NONE))),
+    "a module as a value": b.named(LINEAR),
+    "a module that is filled": b.fill(b.new(LINEAR), (b.text("a"), NONE)),
+    "an activation that runs": made("torch.nn.modules.transformer.TransformerEncoderLayer", ("activation", EVIL)),
+    # What is handed on to be created or called
+    "an unknown class through _reconstructor": reconstructed(b.named("some.where.Thing")),
+    "a function through _reconstructor": reconstructed(EVIL),
+    "a trusted class that may not be created": reconstructed(b.named("numpy.ndarray")),
+    "a base that is no base": reconstructed(b.named(NAMESPACE), base=EVIL),
+    "a base of another module": reconstructed(b.named(NAMESPACE), base=b.named("collections.OrderedDict")),
+    "a state for object": reconstructed(b.named(NAMESPACE), state=b.text("x")),
+    "a content for a class that holds none": reconstructed(b.named(NAMESPACE), b.named("builtins.dict"), b.dct()),
+    "a text for a class that takes none": reconstructed(b.named(NAMESPACE), b.named("builtins.str"), b.text("x")),
+    "special attributes through _reconstructor": b.build(
+        reconstructed(b.named(NAMESPACE)), b.dct((b.text("__class__"), NONE))
+    ),
+    "a module with hooks through _reconstructor": b.build(
+        reconstructed(b.named(LINEAR)), b.dct((b.text("_forward_hooks"), b.lst(SIZE_AS_HOOK)))
+    ),
+    "_reconstructor as a value": b.named("copyreg._reconstructor"),
+    "a computed class through _reconstructor": b.call(
+        "copyreg._reconstructor", b.call("collections.OrderedDict"), b.named("builtins.object"), NONE
+    ),
+    "an unknown class through __newobj__": b.call("copyreg.__newobj__", b.named("some.where.Thing")),
+    "a function through __newobj__": b.call("copyreg.__newobj__", EVIL, b.text("true")),
+    "arguments through __newobj__": b.call("copyreg.__newobj__", b.named(ARGUMENTS), b.text("x")),
+    "nothing through __newobj__": b.call("copyreg.__newobj__"),
+    "keywords through __newobj_ex__": b.call(
+        "copyreg.__newobj_ex__", b.named(NAMESPACE), b.tup(), b.dct((b.text("a"), NONE))
+    ),
+    "another attribute of a trusted class": b.call(b.call("builtins.getattr", ZONE, b.text("from_file")), b.text("x")),
+    "an attribute of a module": b.call("builtins.getattr", b.named("os.path"), b.text("system")),
+    "a special attribute": b.call("builtins.getattr", ZONE, b.text("__init__")),
+    "an attribute with a default": b.call("builtins.getattr", ZONE, b.text("_unpickle"), NONE),
+    "getattr itself beside an honest use of it": b.lst(
+        b.call(b.call("builtins.getattr", ZONE, b.text("_unpickle")), b.text("UTC"), TRUE), b.named("builtins.getattr")
+    ),
+    "a trusted method that is stored": b.lst(b.call("builtins.getattr", ZONE, b.text("_unpickle"))),
+    "a trusted method under a false module": b.call(b.stack_named("zoneinfo.ZoneInfo:_unpickle"), b.text("UTC"), TRUE),
+    # Time zones
+    "a zone that is a path": unpickle_zone("/etc/passwd"),
+    "a zone that climbs": unpickle_zone("../../../tmp/zone"),
+    "a zone with a dot": unpickle_zone("tzdata.evil"),
+    "a zone that is a file": b.call(b.stack_named("zoneinfo:ZoneInfo._unpickle"), b.text("UTC"), FALSE),
+    "a moment with a zone of text": b.call("datetime.datetime", b.blob(b"x" * 10), b.text("UTC")),
+    "a moment with a zone that is anything": b.call("datetime.datetime", b.blob(b"x" * 10), b.call(NAMESPACE)),
+    "a timestamp with a zone of text": b.call(
+        "pandas._libs.tslibs.timestamps._unpickle_timestamp", b.number(1), NONE, b.text("dateutil//etc/x"), b.number(9)
+    ),
+    "a column type with a zone of text": made("pandas.DatetimeTZDtype", ("unit", b.text("ns")), ("tz", b.text("x"))),
+    # Functions as values
+    "a partial of a danger": b.call("functools.partial", EVIL),
+    "a partial of a class that is only handed on": b.call("functools.partial", b.named("numpy.matrix")),
+    "a partial whose function is replaced": b.build(
+        b.call("functools.partial", b.named("builtins.int")), b.tup(EVIL, b.tup(), NONE, NONE)
+    ),
+    "a partial of a partial": b.call("functools.partial", b.call("functools.partial", b.named("builtins.int"))),
+    "a partial with attributes": b.build(
+        b.call("functools.partial", b.named("builtins.int")),
+        b.tup(b.named("builtins.int"), b.tup(), NONE, b.dct((b.text("func"), NONE))),
+    ),
+    "a partial that is called": b.call(b.call("functools.partial", b.named("builtins.int")), b.text("1")),
+    "a score that is called": b.call("sklearn.metrics._regression.r2_score", b.lst(), b.lst()),
+    "a function of tensors that is called": b.call("torch.nn.functional.relu", b.tensor()),
+    # Keys
+    "an object as a key": keyed(b.call(NAMESPACE)),
+    "an object in a tuple as a key": keyed(b.tup(b.number(1), b.tup(b.call(NAMESPACE)))),
+    "an object in a set": b.members(b.call(NAMESPACE)),
+    "an object in a frozen set as a key": keyed(b.frozen(b.call(NAMESPACE))),
+    "an object in a set of protocol 2": b.call("builtins.set", b.lst(b.call(NAMESPACE))),
+    "an object among the keys that Python 2 wrote": b.call(
+        "collections.OrderedDict", b.lst(b.lst(b.call(NAMESPACE), NONE))
+    ),
+    "an object as a key of an ordered dict": b.fill(b.ordered(), (b.call(NAMESPACE), NONE)),
+    "arguments of training as a key": keyed(made(ARGUMENTS)),
+    "an object through _reconstructor as a key": keyed(reconstructed(b.named(NAMESPACE))),
+    # numpy
+    "a generator of another class": b.call("numpy.random._pickle.__bit_generator_ctor", EVIL),
+    "a generator of a class that is only handed on": b.call(
+        "numpy.random._pickle.__bit_generator_ctor", b.named("numpy.ndarray")
+    ),
+    "a generator of a text": b.call("numpy.random._pickle.__bit_generator_ctor", b.text("os")),
+    "a generator by another constructor": b.call("numpy.random._pickle.__generator_ctor", b.text("PCG64"), EVIL),
+    "a generator by a trusted function": b.call(
+        "numpy.random._pickle.__generator_ctor", b.text("PCG64"), b.named("builtins.list")
+    ),
+    "a position behind the buffer": b.build(
+        BIT_GENERATOR, b.tup(b.dct((b.text("state"), b.dct((b.text("pos"), b.number(625))))), NONE)
+    ),
+    "a position before the buffer": b.build(BIT_GENERATOR, b.tup(b.dct((b.text("buffer_pos"), b.number(-1))), NONE)),
+    "a position that is computed": b.build(BIT_GENERATOR, b.dct((b.text("pos"), array()))),
+    "another key of a generator": b.build(BIT_GENERATOR, b.dct((b.text("lock"), b.number(1)))),
+    "a seed of another kind": b.build(BIT_GENERATOR, b.tup(b.dct(), b.call(NAMESPACE))),
+    "a seed sequence of another class": b.call(
+        "numpy.random.bit_generator.__pyx_unpickle_SeedSequence", b.named("numpy.ndarray"), b.number(1), NONE
+    ),
+    "attributes of a seed sequence": b.build(
+        b.call(
+            "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
+            b.named("numpy.random.bit_generator.SeedSequence"),
+            b.number(1),
+            NONE,
+        ),
+        b.tup(b.number(1), b.number(0), array("u4"), b.number(4), b.tup(), b.dct((b.text("a"), NONE))),
+    ),
+    "a change of numpy's own type": b.build(
+        b.call("numpy.dtype", b.text("f8"), FALSE, FALSE),
+        b.tup(b.number(3), b.text(">"), NONE, NONE, NONE, b.number(-1), b.number(-1), b.number(0)),
+    ),
+    "a type of another class": b.call("numpy.dtype", b.named("numpy.ndarray"), FALSE, TRUE),
+    "a record without fields": b.call("numpy.dtype", b.named("numpy.record"), FALSE, FALSE),
+    "a masked array of another class": b.call(
+        "numpy.ma.core._mareconstruct",
+        b.named("numpy.ndarray"),
+        b.named("numpy.ndarray"),
+        b.tup(b.number(0)),
+        b.text("b"),
+    ),
+    "a masked array of another base": b.call(
+        "numpy.ma.core._mareconstruct", b.named("numpy.ma.MaskedArray"), EVIL, b.tup(b.number(0)), b.text("b")
+    ),
+    # pandas
+    "an index of another class": b.call("pandas.core.indexes.base._new_Index", b.named("builtins.dict"), b.dct()),
+    "an index of a trusted maker": b.call(
+        "pandas.core.indexes.base._new_Index", b.named("pandas.core.indexes.base._new_Index"), b.dct()
+    ),
+    "an index with another keyword": b.call(
+        "pandas.core.indexes.base._new_Index", b.named("pandas.Index"), b.dct((b.text("tupleize_cols"), TRUE))
+    ),
+    "an index with a type of text": b.call(
+        "pandas.core.indexes.base._new_Index", b.named("pandas.Index"), b.dct((b.text("dtype"), b.text("x")))
+    ),
+    "an index with computed keywords": b.call(
+        "pandas.core.indexes.base._new_Index", b.named("pandas.Index"), b.ordered((b.text("data"), NONE))
+    ),
+    "an array of another class, empty": b.call(
+        "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked", EVIL, b.number(1), NONE
+    ),
+    "attributes of an array": b.build(
+        b.call("pandas._libs.arrays.__pyx_unpickle_NDArrayBacked", b.named("pandas.Categorical"), b.number(1), NONE),
+        b.tup(b.dtype("f8"), array(), b.dct((b.text("_codes"), NONE))),
+    ),
+    "a frame with another attribute": made("pandas.DataFrame", ("columns", b.lst())),
+    "a frame of blocks that are none": made("pandas.DataFrame", ("_mgr", b.call(NAMESPACE))),
+    "a frame with flags of its own": made("pandas.DataFrame", ("_flags", b.dct((b.text("x"), TRUE)))),
+    # Hyper-parameters and callbacks
+    "hyper-parameters that are given state": b.build(
+        b.new("lightning.fabric.utilities.data.AttributeDict"), b.dct((b.text("a"), NONE))
+    ),
+    "a callback that is created": b.new("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    # Estimators and boosters
+    "an estimator that is called": b.call("sklearn.svm._classes.SVC"),
+    "an estimator with a cache": made("sklearn.pipeline.Pipeline", ("memory", b.text("cache"))),
+    "an estimator with special attributes": made("sklearn.svm._classes.SVC", ("__class__", NONE)),
+    "a kernel function that runs": made("sklearn.svm._classes.SVC", ("kernel", EVIL)),
+    "a booster that is a pointer": made("lightgbm.basic.Booster", ("_handle", b.number(0xDEAD))),
+    "a booster that is an old pointer": made("lightgbm.basic.Booster", ("handle", b.number(0xDEAD))),
+    "a booster with data": made("lightgbm.basic.Booster", ("train_set", b.call(NAMESPACE))),
+    "another booster that is a pointer": made("xgboost.core.Booster", ("handle", b.number(0xDEAD))),
+    "another booster that is text": made("xgboost.core.Booster", ("handle", b.text("x"))),
+    "a booster that is called": b.call("xgboost.core.Booster"),
+    "a distance that calls a function": b.call(
+        "sklearn.metrics._dist_metrics.newObj", b.named("sklearn.metrics._dist_metrics.PyFuncDistance64")
+    ),
+    "a distance with a function": b.build(
+        b.call("sklearn.metrics._dist_metrics.newObj", b.named("sklearn.metrics._dist_metrics.EuclideanDistance64")),
+        b.tup(b"G" + b"\0" * 8, array(), array(), SIZE_AS_HOOK, b.dct()),
+    ),
+    "a tree of another class": b.call("sklearn.neighbors._kd_tree.newObj", EVIL),
+    "a tree of nodes in a list": b.build(
+        b.call("sklearn.tree._tree.Tree", b.number(1), array("i8"), b.number(1)), b.dct((b.text("nodes"), b.lst()))
+    ),
+    "an array of joblib of another class": made("joblib.numpy_pickle.NumpyArrayWrapper", ("subclass", EVIL)),
+    "an array of joblib of a class that is handed on": made(
+        "joblib.numpy_pickle.NumpyArrayWrapper", ("subclass", b.named("numpy.matrix"))
+    ),
+    "an old array of joblib, in another file": made(
+        "joblib.numpy_pickle_compat.NDArrayWrapper", ("filename", b.text("../x.npy"))
+    ),
+    # Training
+    "arguments of training that are called": b.call(ARGUMENTS, b.text("out")),
+    "an enumeration with a number": b.call("transformers.trainer_utils.IntervalStrategy", b.number(1)),
+    "an enumeration that is changed": b.build(
+        b.call("transformers.trainer_utils.IntervalStrategy", b.text("no")), b.dct((b.text("_value_"), NONE))
+    ),
+    "an enumeration that is changed itself": b.build(b.named("transformers.trainer_utils.IntervalStrategy"), b.dct()),
+    # torch
+    "hooks among the attributes of a parameter": b.call(
+        "torch._utils._rebuild_parameter_with_state",
+        *(b.tensor(), TRUE, b.ordered(), b.dct((b.text("_backward_hooks"), b.dct((b.number(1), SIZE_AS_HOOK))))),
+    ),
+    "data among the attributes of a tensor": b.call(
+        "torch._tensor._rebuild_from_type_v2",
+        *(b.named("torch._utils._rebuild_tensor_v2"), b.named("torch.Tensor")),
+        b.tup(b.storage(), b.number(0), b.tup(), b.tup(), FALSE, b.ordered()),
+        b.dct((b.text("data"), b.tensor())),
+    ),
+    "a storage that is no storage": b.tensor(b.call("argparse.Namespace")),
+    "a quantiser of another scheme": b.call(
+        "torch._utils._rebuild_qtensor",
+        *(b.storage(), b.number(0), b.tup(), b.tup()),
+        *(b.tup(b.named("torch.strided"), b.number(1), b.number(1)), FALSE, b.ordered()),
+    ),
+    "a quantiser without numbers": b.call(
+        "torch._utils._rebuild_qtensor", b.storage(), b.number(0), b.tup(), b.tup(), b.tup(), FALSE, b.ordered()
+    ),
+    "a quantised tensor with hooks": b.call(
+        "torch._utils._rebuild_qtensor",
+        *(b.storage(), b.number(0), b.tup(), b.tup()),
+        *(b.tup(b.named("torch.per_tensor_affine"), b.number(1), b.number(1)), FALSE),
+        b.ordered((b.number(1), SIZE_AS_HOOK)),
+    ),
+    "a sparse tensor of anything": b.call(
+        "torch._utils._rebuild_sparse_tensor",
+        b.call("torch.serialization._get_layout", b.text("torch.sparse_coo")),
+        b.tup(NONE),
+    ),
+    "a tensor from numpy on a computed device": b.call(
+        "torch._utils._rebuild_device_tensor_from_numpy", array(), b.named("torch.float32"), b.call(NAMESPACE), FALSE
+    ),
+    "a wrapper of another class": b.call("torch._utils._rebuild_wrapper_subclass", EVIL, b.named("torch.float32")),
+    "a storage from computed bytes": b.call("torch.storage._load_from_bytes", b.call("collections.OrderedDict")),
+    "a storage at an unknown place": b.persistent(
+        b.tup(b.text("storage"), b.named("torch.FloatStorage"), b.text("0"), b.text("os"), b.number(4))
+    ),
+    "a compiled module": b.new("torch.jit._script.RecursiveScriptModule"),
+    # Code
+    "a class by value": b.call("dill._dill._create_type", b.named("builtins.type"), b.text("A"), b.tup(), b.dct()),
+    "a class of cloudpickle": b.call("cloudpickle.cloudpickle._make_skeleton_class", b.named("builtins.type")),
+    "a class that is made": b.call("builtins.type", b.text("A"), b.tup(), b.dct()),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_use_never_passes(name):
+    assert grave(HOSTILE[name])
+
+
+HONEST = {
+    "a module": made(LINEAR, ("training", TRUE), ("_forward_hooks", b.ordered()), ("_parameters", b.dct())),
+    "a module through _reconstructor": b.build(reconstructed(b.named(LINEAR)), b.dct((b.text("training"), TRUE))),
+    "a namespace through __newobj__": b.build(
+        b.call("copyreg.__newobj__", b.named(NAMESPACE)), b.dct((b.text("a"), NONE))
+    ),
+    "a namespace through __newobj_ex__": b.call("copyreg.__newobj_ex__", b.named(NAMESPACE), b.tup(), b.dct()),
+    "a zone": unpickle_zone("America/Argentina/Buenos_Aires"),
+    "a zone through getattr": b.call(b.call("builtins.getattr", ZONE, b.text("_unpickle")), b.text("UTC"), TRUE),
+    "days as keys": keyed(b.tup(b.call("datetime.date", b.blob(b"\x07\xe8\x01\x01")), b.call("torch.Size", b.tup()))),
+    "hyper-parameters": b.fill(b.new("lightning.fabric.utilities.data.AttributeDict"), (b.text("lr"), b.number(1))),
+    "a callback as a key": keyed(b.named("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")),
+    "a partial": b.call("functools.partial", b.named("torch.nn.functional.relu")),
+    "a generator by name": b.build(
+        b.call("numpy.random._pickle.__bit_generator_ctor", b.text("MT19937")),
+        b.dct((b.text("state"), b.dct((b.text("pos"), b.number(624)), (b.text("key"), array("u4"))))),
+    ),
+    "a generator as numpy 1 wrote it": b.call(
+        "numpy.random._pickle.__generator_ctor",
+        b.text("PCG64"),
+        b.named("numpy.random._pickle.__bit_generator_ctor"),
+    ),
+    "an index": b.call(
+        "pandas.core.indexes.base._new_Index", b.named("pandas.Index"), b.dct((b.text("data"), array()))
+    ),
+    "an estimator": made("sklearn.pipeline.Pipeline", ("memory", NONE), ("steps", b.lst())),
+    "pairs as Python 2 wrote them": b.call("collections.OrderedDict", b.lst(b.lst(b.text("a"), b.tensor()))),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_use_is_silent(name):
+    assert grave(HONEST[name]) == []
+
+
+def test_a_storage_must_be_one_that_the_container_holds():
+    assert grave(b.tensor(), storages={"0"}) == []
+    assert grave(b.tensor(), storages={"1", "00"}) != []
+    assert grave(b.tensor(), storages=frozenset()) != []
+
+
+def test_what_native_code_reads_is_said_and_is_no_alarm():
+    from dataclasses import replace
+
+    from aiverify.finding import Severity
+    from aiverify.policy import DEFAULT_POLICY
+    from aiverify.report import Outcome
+    from aiverify.verdict import effect
+
+    value = made("xgboost.core.Booster", ("handle", b"\x96" + (4).to_bytes(8, "little") + b"ubj!"))
+    (item,) = findings(b.lst(value, value))
+    assert (item.rule, item.severity) == ("AIV314", "medium")
+    assert "native code reads the booster of xgboost.core.Booster" in item.message
+    assert effect(item, DEFAULT_POLICY) is Outcome.PASS
+    assert effect(item, replace(DEFAULT_POLICY, review_at=Severity.LOW)) is Outcome.REVIEW
+
+
+def test_what_a_stream_names_through_others_is_reported_as_what_it_is():
+    items = findings(reconstructed(b.named("some.where.Thing")))
+    assert [item.evidence["global"] for item in items if item.rule == "AIV302"] == ["some.where.Thing"]
+    assert "created without being called" in items[0].message
+    items = findings(keyed(b.call(NAMESPACE)))
+    assert [item.message for item in items] == ["argparse.Namespace is hashed, which ordinary files do not do with it"]
