@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from aiverify.finding import Severity, Unexamined
 from aiverify.formats.interface import Examination, Format
+from aiverify.formats.shard_index import misplaced
 from aiverify.formats.template import suspicious
 from aiverify.rules import finding
 
@@ -39,6 +40,9 @@ def examine_json(data: bytes, path: str) -> Examination:
         examination.findings.append(finding("AIV504", f"not valid JSON: {text}", file=path))
         examination.unexamined.append(Unexamined(file=path, reason=f"not valid JSON: {text}"))
         return examination
+    for place in misplaced(value):
+        text = f"a shard is named at {place!a}, where files are not examined"
+        examination.findings.append(finding("AIV407", text, file=path))
     for where, key, inner in _keys(value):
         if key in _CODE_KEYS and inner:
             text = f"{where} names code: {_shown(inner)}"

@@ -4,7 +4,7 @@ A signature is written as its kinds with commas between them: ``int, array, text
 (may be missing, with all that follow) or ``*`` (any number of them, the last one). A kind is one of
 
 - ``none bool int float text bytes bytearray list dict tuple``: a literal of that type;
-- ``plain``: a literal, or a container of literals; ``sizes``: a tuple of integers;
+- ``plain``: a literal, or a container of literals; ``sizes``: a tuple of integers; ``names``: a list of lists of text;
 - ``empty``: ``None``, ``False``, or a container that holds nothing;
 - ``callable``: a name that may be held as a value;
 - ``{a b:KINDS}``: a dict literal of no other keys than these;
@@ -144,6 +144,10 @@ def _is_callable(value: Value) -> bool:
     return entry is not None and Use.REFERENCE in entry.uses
 
 
+def _is_texts(value: Value) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
 def _is_bytearray(value: Value) -> bool:
     return (isinstance(value, Blob) and value.mutable) or is_call(value, "builtins.bytearray")
 
@@ -159,6 +163,7 @@ _LITERALS: Mapping[str, Callable[[Value], bool]] = {
     "list": lambda value: isinstance(value, list),
     "dict": lambda value: isinstance(value, Dictionary),
     "tuple": lambda value: isinstance(value, tuple),
+    "names": lambda value: isinstance(value, list) and bool(value) and all(map(_is_texts, value)),
     "sizes": lambda value: isinstance(value, tuple) and len(value) <= _MAX_SIZES and all(map(is_int, value)),
     "empty": is_empty,
     "callable": _is_callable,

@@ -1,15 +1,16 @@
 """The tables of trusted and of dangerous globals, read from ``data/``.
 
-``trusted.toml`` decides: default deny, by use. ``dangerous.toml`` explains: it turns an unknown name into a known
-danger.
+``trusted/`` decides: default deny, by use. It has a file for each large library, read when a name of it is met.
+``dangerous.toml`` explains: it turns an unknown name into a known danger.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
+import itertools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ class Entry:
     source: str
 
 
+#: The files of the trusted table, without their suffix.
+FILES = ("python", "torch", "numpy", "scipy", "pandas", "sklearn", "libraries")
+_LIBRARIES = (
+    *("accelerate", "joblib", "lightgbm", "lightning", "lightning_fabric", "pytorch_lightning", "pytz"),
+    *("transformers", "xgboost"),
+)
+_FILE_OF = {**{file: file for file in FILES}, **dict.fromkeys(_LIBRARIES, "libraries")}
+
 # Attribute names through which a dotted name leaves the module it begins in.
 _WAY_OUT = frozenset(
     (
@@ -62,11 +71,39 @@ _WAY_OUT = frozenset(
 _CREATORS = frozenset(("copyreg.__newobj__", "copyreg.__newobj_ex__"))
 
 
-@functools.cache
+class _Trusted(Mapping[str, Entry]):
+    """The table of all files; a file is read when a name of its libraries is looked up."""
+
+    def __getitem__(self, name: str) -> Entry:
+        return _entries(_file_of(name))[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return _entries(_file_of(name)).get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.chain.from_iterable(map(_entries, FILES))
+
+    def __len__(self) -> int:
+        return sum(len(_entries(file)) for file in FILES)
+
+
+_TRUSTED = _Trusted()
+
+
 def trusted() -> Mapping[str, Entry]:
     """Every trusted global, by its dotted name; a name inside of a class is written ``module:Class.name``."""
+    return _TRUSTED
+
+
+def _file_of(name: str) -> str:
+    package = name.partition(":")[0].partition(".")[0]
+    return _FILE_OF.get(package, "python")
+
+
+@functools.cache
+def _entries(file: str) -> Mapping[str, Entry]:
     table: dict[str, Entry] = {}
-    for raw in _load("trusted.toml")["entry"]:
+    for raw in _load(f"trusted/{file}.toml")["entry"]:
         entry = Entry(
             uses=frozenset(map(Use, raw["uses"])),
             arguments=_rule(raw.get("arguments")),
@@ -80,7 +117,9 @@ def trusted() -> Mapping[str, Entry]:
         )
         for name in names_of(raw):
             if name in table:
-                raise ValueError(f"trusted.toml names {name} twice")
+                raise ValueError(f"{file}.toml names {name} twice")
+            if _file_of(name) != file:
+                raise ValueError(f"{file}.toml is no place for {name}")
             table[name] = entry
     return table
 

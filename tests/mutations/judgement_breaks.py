@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,10 +58,13 @@ def _trusted() -> dict[str, Any]:
 def _table(change: Callable[[Any], object], column: str) -> Callable[[], None]:
     def patch() -> None:
         tables = importlib.import_module("aiverify.pickles.tables")
-        table = {
-            name: dataclasses.replace(entry, **{column: change(entry)}) for name, entry in tables.trusted().items()
-        }
-        tables.trusted = lambda: table
+        original = tables.trusted.__wrapped__
+
+        @functools.cache
+        def trusted():
+            return {name: dataclasses.replace(entry, **{column: change(entry)}) for name, entry in original().items()}
+
+        tables.trusted = trusted
 
     return patch
 
@@ -71,8 +75,12 @@ def _rules(column: str) -> list[str]:
 
     from tests.mutations.breaks import ROOT
 
-    raw = tomllib.loads((ROOT / "aiverify/pickles/data/trusted.toml").read_text("utf-8"))
-    return sorted({entry[column] for entry in raw["entry"] if isinstance(entry.get(column), str)})
+    entries = [
+        entry
+        for file in sorted((ROOT / "aiverify/pickles/data/trusted").iterdir())
+        for entry in tomllib.loads(file.read_text("utf-8"))["entry"]
+    ]
+    return sorted({entry[column] for entry in entries if isinstance(entry.get(column), str)})
 
 
 def _rule(method: str, rule: str, answer: str | None) -> Callable[[], None]:

@@ -12,11 +12,15 @@ from special_methods import resolve, special_methods
 from aiverify.pickles.arguments import ARGUMENT_RULES, Checker
 from aiverify.pickles.graph import Call, CallKind, Dictionary, Global
 from aiverify.pickles.signatures import KINDS, alternatives, parameters
-from aiverify.pickles.tables import Entry, Use, danger, names_of, trusted
+from aiverify.pickles.tables import FILES, Entry, Use, danger, names_of, trusted
 
 DATA = resources.files("aiverify.pickles").joinpath("data")
 SURVEY = Path(__file__).parents[3] / "shared" / "data" / "real-model-globals.json"
-ENTRIES = tomllib.loads(DATA.joinpath("trusted.toml").read_text("utf-8"))["entry"]
+ENTRIES = [
+    entry
+    for file in FILES
+    for entry in tomllib.loads(DATA.joinpath("trusted", f"{file}.toml").read_text("utf-8"))["entry"]
+]
 DANGERS = tomllib.loads(DATA.joinpath("dangerous.toml").read_text("utf-8"))["danger"]
 CHECKED_ELSEWHERE = {"plain", "pairs", "frombuffer", "scalar"}
 STATE_RULES = {"keys", "attributes", "ndarray", "masked", "dtype", "random"}

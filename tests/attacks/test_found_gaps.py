@@ -1,4 +1,4 @@
-"""Attacks that are known to pass. Each is a defect with a test that begins to fail as soon as it is mended."""
+"""Attacks that once passed, and were found by looking for them."""
 
 import json
 
@@ -9,12 +9,12 @@ from aiverify.api import scan
 from aiverify.report import Outcome
 
 
-@pytest.mark.xfail(strict=True, reason="KNOWN GAP: an index may name a shard in a folder that is left out")
 @pytest.mark.parametrize("place", [".git", ".cache/huggingface", ".."])
 def test_an_index_that_names_a_file_which_is_not_examined_does_not_pass(place, tmp_path):
     model = tmp_path / "model"
     shard = model / place / "shard.bin"
-    shard.parent.mkdir(parents=True)
+    model.mkdir()
+    shard.parent.mkdir(parents=True, exist_ok=True)
     shard.write_bytes(b"\x80\x02cos\nsystem\n(Vtrue\ntR.")
     index = {"metadata": {}, "weight_map": {"w": f"{place}/shard.bin"}}
     (model / "pytorch_model.bin.index.json").write_text(json.dumps(index))
@@ -22,7 +22,6 @@ def test_an_index_that_names_a_file_which_is_not_examined_does_not_pass(place, t
     assert scan(model, engines=()).verdict.outcome is not Outcome.PASS
 
 
-@pytest.mark.xfail(strict=True, reason="KNOWN GAP: old recurrent modules make as many names as their state says")
 def test_a_module_that_makes_names_without_end_does_not_pass(loading, tmp_path):
     state = {"num_layers": 1 << 50, "_all_weights": [[1]], "bidirectional": False, "bias": True, "proj_size": 0}
     file = tmp_path / "a.pkl"
