@@ -247,7 +247,7 @@ def test_a_repeated_name_in_the_trusted_table_is_refused(monkeypatch):
     other = {"names": {"a": ["b"]}, "uses": [], "reason": "r", "source": "s"}
     monkeypatch.setattr(tables, "_load", lambda name: {"entry": [entry, other]})
     with pytest.raises(ValueError, match=r"names a\.b twice"):
-        tables.trusted.__wrapped__()
+        tables._entries.__wrapped__("python")
 
 
 def test_keyword_arguments_are_never_trusted():
