@@ -648,3 +648,36 @@ def test_tuples_doubled_a_thousand_times_as_a_key_are_read():
 
 def test_long_runs_of_dup_are_read():
     assert interpret(b"(N" + b"2" * 500_000 + b"t.").failure is None
+
+
+# Rules that are easily lost
+
+
+@pytest.mark.parametrize("stream", [b"Nq\x00p-1\n.", b"Nq\x00g-1\n."], ids=["put", "get"])
+def test_a_negative_memo_index_breaks_the_stream(stream):
+    assert interpret(stream).failure is not None
+
+
+def test_what_is_put_anew_replaces_what_was_there():
+    assert interpret(b"Nq\x000]q\x000h\x00.").root == []
+
+
+def test_memoize_counts_each_entry_once_when_a_gap_is_filled():
+    filled = b"".join(b"]q%c0" % index for index in range(6))
+    assert interpret(b"Nq\x050" + filled + b")\x940h\x06.").root == ()
+
+
+def test_a_memo_index_has_no_more_digits_than_python_reads():
+    assert interpret(b"Np" + b"0" * 4999 + b"1\n.").failure == "a memo index of too many digits"
+
+
+def test_a_string_without_quotes_breaks_the_stream():
+    assert interpret(b"Saxa\n.").failure is not None
+
+
+def test_the_letters_of_a_name_are_those_that_its_opcode_allows():
+    assert interpret(b"c\xc3\xa9\n\xc3\xa8\n.").globals[0].written == ("é", "è")
+    for inst in (b"(i\xc3\xa9\nx\n.", b"(ix\n\xc3\xa9\n."):
+        graph = interpret(inst)
+        assert graph.failure is not None
+        assert graph.globals == []
