@@ -189,6 +189,9 @@ VALUES = {
     "bytes": lambda: [b"", b"\xff\x00", bytearray(b"\xe9abc"), bytearray()],
     "texts": lambda: ["", "é", "\n", "\udc80", "a" * 70_000],
     "shared": lambda: (lambda inner: [inner, inner, {"a": inner}])([1, 2]),
+    "masked array": lambda: np.ma.masked_array([1.0, 2.0], [True, False]),
+    "random state": lambda: np.random.RandomState(1),
+    "random generator": lambda: np.random.default_rng(1),
     "types": lambda: [int, str, list, dict, float, bool, tuple, set],
 }
 
@@ -207,3 +210,8 @@ def test_a_container_that_holds_itself_is_silent():
     loop: list = [1]
     loop.append(loop)
     silent(pickle.dumps({"loop": loop, "set": collections.deque([loop])}, 4))
+
+
+def test_a_time_zone_is_silent_though_its_method_is_reached_through_getattr():
+    method = b"c__builtin__\ngetattr\nczoneinfo\nZoneInfo\nX\t\x00\x00\x00_unpickle\x86R"
+    silent(b"\x80\x02" + method + b"X\x03\x00\x00\x00UTC\x88\x86R.")
