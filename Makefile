@@ -88,8 +88,8 @@ scorecard: $(TEST) $(SCANNERS) ## Give attacks and benign files to aiverify and 
 RUNS ?= 10000000
 WORKERS ?= 1
 TARGET ?= pickle_machine
-fuzz: $(FUZZ) ## Compare the pickle machine with CPython on RUNS generated streams; can be stopped and taken up again
-	@$(BIN)/python -m tests.fuzz $(TARGET) --runs $(RUNS) --workers $(WORKERS)
+fuzz: $(FUZZ) ## Compare the pickle machine with CPython on RUNS streams (TARGET=onnx, …: a reader); can be taken up again
+	@PYTHONPATH=tests $(BIN)/python -m tests.fuzz $(TARGET) --runs $(RUNS) --workers $(WORKERS)
 
 mutations: $(TEST) ## Break the pickle machine and the judgement on purpose, and see that a test notices each break
 	@$(BIN)/python -m tests.mutations

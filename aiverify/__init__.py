@@ -1,39 +1,64 @@
 """aiverify: know what a checkpoint would do before anything loads it.
 
 ``verify`` is the main job, ``scan`` the static part of it, ``convert`` makes safetensors twins. All return a ``Report``
-and raise ``AiverifyError``.
+and raise ``AiverifyError``. ``ensure`` gives the sealed copy of what passed, or raises ``LoadRefused``.
 Names are loaded when they are first asked for: importing this package costs nothing.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
 from aiverify.version import __version__
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than this package
 if TYPE_CHECKING:
-    from aiverify.api import convert, scan, verify
+    from aiverify.api import convert, ensure, scan, verify
+    from aiverify.attesting import attest
     from aiverify.errors import AiverifyError
+    from aiverify.guard.interface import LoadRefused
+    from aiverify.guard.session import guard, protect
     from aiverify.policy import Policy
     from aiverify.report import Outcome, Report
+    from aiverify.signing import sign
 
 _HOMES = {
     "AiverifyError": "aiverify.errors",
+    "LoadRefused": "aiverify.guard.interface",
     "Outcome": "aiverify.report",
     "Policy": "aiverify.policy",
     "Report": "aiverify.report",
+    "attest": "aiverify.attesting",
     "convert": "aiverify.api",
+    "ensure": "aiverify.api",
+    "guard": "aiverify.guard.session",
+    "protect": "aiverify.guard.session",
     "scan": "aiverify.api",
+    "sign": "aiverify.signing",
     "verify": "aiverify.api",
 }
 
-__all__ = ["AiverifyError", "Outcome", "Policy", "Report", "__version__", "convert", "scan", "verify"]
+__all__ = [
+    "AiverifyError",
+    "LoadRefused",
+    "Outcome",
+    "Policy",
+    "Report",
+    "__version__",
+    "attest",
+    "convert",
+    "ensure",
+    "guard",
+    "protect",
+    "scan",
+    "sign",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -61,6 +61,15 @@ def named_policy(path: Path, target: str, downloads: Sequence[Path | None] = ())
     return load_policy([target], explicit=path, downloads=downloads, environment=others)
 
 
+def require_outside(path: Path, targets: Sequence[str], what: str, downloads: Sequence[Path | None] = ()) -> None:
+    """Raise UsageError if the file ``path``, which is a ``what``, lies in a target or where repositories are kept."""
+    folders = [*_folders(targets), *_caches(os.environ), *(folder for folder in downloads if folder is not None)]
+    if _inside(path, [place for folder in folders for place in _places(folder)]):
+        raise UsageError(
+            f"{path}: a {what} from inside a target is not used", hint=f"Keep the {what} outside what it speaks of."
+        )
+
+
 def _named(path: Path, untrusted: Sequence[Path], *, may_weaken: bool) -> Policy:
     if _inside(path, untrusted):
         raise UsageError(
@@ -153,4 +162,4 @@ def _places(path: Path) -> Iterator[Path]:
         yield Path(os.path.realpath(path))
 
 
-__all__ = ["PolicyError", "load_policy", "named_policy"]
+__all__ = ["PolicyError", "load_policy", "named_policy", "require_outside"]

@@ -23,6 +23,7 @@ from typing import Any
 
 from aiverify.errors import AiverifyError
 from aiverify.finding import Severity
+from aiverify.known_bad import BadModel, FeedError, read_feed
 from aiverify.report import PolicyRecord, PolicySource
 from aiverify.rules import rules
 from aiverify.signer_tables import SignerTableError, read_expectation
@@ -62,7 +63,9 @@ class Policy:
     ``review_at`` and ``block_at`` are the severities from which a finding asks for review or blocks.
     ``trusted_globals`` are dotted names that pickles may use; a dangerous name cannot be trusted. ``accept_unexamined``
     are patterns of paths that may stay unexamined. ``twin_of_blocked`` lets the safetensors twin of a blocked
-    checkpoint pass.
+    checkpoint pass. ``known_repositories`` (``org/name`` or ``org/*``) are those that others may be named after; they
+    change no verdict. ``attestors`` are those whose verdict may be taken over (a signer of models is none by that);
+    they change no verdict of one's own.
     """
 
     require_signature: bool = False
@@ -73,12 +76,16 @@ class Policy:
     accept_unexamined: tuple[str, ...] = ()
     twin_of_blocked: bool = False
     waivers: tuple[Waiver, ...] = ()
+    known_bad: tuple[BadModel, ...] = ()
+    known_repositories: tuple[str, ...] = ()
+    attestors: tuple[SignerRule, ...] = ()
     sources: tuple[PolicySource, ...] = field(default=(PolicySource(name="default policy"),))
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over everything but the names of files."""
-        content = asdict(replace(self, sources=(), signers=()))
+        """SHA-256 (hex) over everything that can change a verdict, without the names of files."""
+        content = asdict(replace(self, sources=(), signers=(), attestors=()))
+        del content["known_repositories"], content["attestors"]
         content["signers"] = [[rule.repositories, description(rule.expected)] for rule in self.signers]
         canonical = json.dumps(content, sort_keys=True, default=_plain)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -93,6 +100,10 @@ class Policy:
         return replace(
             self, signers=(signer,), require_signature=True, sources=(*self.sources, PolicySource(name=source))
         )
+
+    def with_attestor(self, attestor: SignerRule, source: str) -> Policy:
+        """This policy with ``attestor`` as the only one whose verdict may be taken over."""
+        return replace(self, attestors=(attestor,), sources=(*self.sources, PolicySource(name=source)))
 
     def requiring_signature(self, source: str) -> Policy:
         """This policy with a signature required."""
@@ -114,6 +125,8 @@ class Policy:
             signers=self.signers or other.signers,
             review_at=min(self.review_at, other.review_at, key=lambda severity: severity.rank),
             block_at=min(self.block_at, other.block_at, key=lambda severity: severity.rank),
+            known_bad=tuple(dict.fromkeys((*self.known_bad, *other.known_bad))),
+            known_repositories=(*self.known_repositories, *other.known_repositories),
             sources=(*self.sources, *other.sources),
         )
 
@@ -213,6 +226,16 @@ class _Reader:
     def patterns(self, key: str, value: object) -> tuple[str, ...]:
         return self._names(key, value)
 
+    def feeds(self, key: str, value: object) -> tuple[BadModel, ...]:
+        try:
+            return tuple(
+                entry
+                for name in self._names(key, value)
+                for entry in read_feed(self.path.parent / Path(name).expanduser())
+            )
+        except FeedError as error:
+            raise PolicyError(f"{self.path}: {key}: {error}") from None
+
     def signers(self, key: str, value: object) -> tuple[SignerRule, ...]:
         return tuple(self._signer(f"{key}[{number}]", item) for number, item in enumerate(self._list(key, value)))
 
@@ -257,5 +280,8 @@ _KEYS: Mapping[str, Callable[[_Reader, str, object], object]] = {
     "accept_unexamined": _Reader.patterns,
     "twin_of_blocked": _Reader.flag,
     "waivers": _Reader.waivers,
+    "known_bad": _Reader.feeds,
+    "known_repositories": _Reader.patterns,
+    "attestors": _Reader.signers,
 }
-_WEAKENING = frozenset(("trusted_globals", "accept_unexamined", "twin_of_blocked", "waivers"))
+_WEAKENING = frozenset(("trusted_globals", "accept_unexamined", "twin_of_blocked", "waivers", "attestors"))

@@ -74,6 +74,27 @@ class SignatureResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationResult:
+    """What an attestation was worth whose verdict was to be taken over.
+
+    ``outcome``: ``accepted`` or ``refused``. ``kind``, ``signer`` and ``root`` are those of its signature, and
+    ``statement`` is the SHA-256 of its bundle. The rest is what it says, where it could be read: when the files were
+    verified (RFC 3339 in UTC), by which version, under which policy (SHA-256), and the verdict.
+    """
+
+    kind: str
+    outcome: str
+    detail: str
+    statement: str
+    signer: str | None = None
+    root: str | None = None
+    verified_at: str | None = None
+    tool: str | None = None
+    policy: str | None = None
+    verdict: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
     """Something in a checkpoint that a twin does not carry: its path inside the checkpoint and its type."""
 
@@ -132,7 +153,10 @@ class PolicyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One run over one target. ``started_at`` is RFC 3339 in UTC; ``duration_s`` is in seconds."""
+    """One run over one target. ``started_at`` is RFC 3339 in UTC; ``duration_s`` is in seconds.
+
+    Where there are ``attestations``, the verdict was taken over from them, and no file was examined.
+    """
 
     tool: str
     started_at: str
@@ -147,6 +171,7 @@ class Report:
     variants: tuple[Variant, ...]
     verdict: Verdict
     schema_version: str = SCHEMA_VERSION
+    attestations: tuple[AttestationResult, ...] = ()
 
     @property
     def unverified(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from aiverify.artifact import Fetched, FileClass, SourceKind
@@ -19,7 +19,7 @@ from aiverify.formats.names import file_class
 from aiverify.policy import Policy
 from aiverify.progress import Progress
 from aiverify.report import Conversion, Outcome
-from aiverify.variants import TWINS, to_convert
+from aiverify.variants import PYTORCH, SAFETENSORS, TWINS, to_convert
 from aiverify.verdict import Evidence, Judgement, effect
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Conversions:
     ``required``: an artifact without checkpoints is an error. ``salvage``: the tensors of a blocked artifact are taken,
     too, and those of the rest where a checkpoint cannot be converted; that changes nothing about its verdict.
     ``lower``: tensors that safetensors cannot hold are taken apart. ``digests``: take checksums and digests of the
-    twins. ``with_config``: copy configuration and inert files beside them.
+    twins. ``with_config``: copy configuration and inert files beside them. ``preferred``: twins are for a load, so they
+    are made only of checkpoints that no safetensors lie beside, and one that cannot be converted stays what it is.
     """
 
     required: bool = False
@@ -42,6 +43,7 @@ class Conversions:
     lower: bool = False
     digests: bool = True
     with_config: bool = False
+    preferred: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Twins:
             findings=[*evidence.findings, *planning.findings],
             convertible=[item.path for item in planning.planned],
         )
-        sources = to_convert(evidence.families)
+        sources = self._sources(evidence)
         if self.output is None:
             return evidence, planning.conversions
         if not sources:
@@ -80,6 +82,8 @@ class Twins:
         if self._withheld(evidence) and self._withheld(self.complete(evidence)):  # a waiver needs the digest
             return evidence, planning.conversions
         missing = set(sources).difference(evidence.convertible)
+        if missing and self.wanted.preferred:
+            return evidence, planning.conversions
         if missing:
             reasons = {item.file: item.message for item in planning.findings if item.rule == "AIV410"}
             failed = {path: reasons.get(path, "it could not be read as a checkpoint") for path in sorted(missing)}
@@ -93,6 +97,13 @@ class Twins:
         except WithheldError:
             return evidence, planning.conversions
         return replace(evidence, converted=True), conversions
+
+    def _sources(self, evidence: Evidence) -> tuple[str, ...]:
+        """The files that twins are made of."""
+        if not self.wanted.preferred:
+            return to_convert(evidence.families)
+        beside = {PurePosixPath(path).parent for path in evidence.families.get(SAFETENSORS, ())}
+        return tuple(path for path in evidence.families.get(PYTORCH, ()) if PurePosixPath(path).parent not in beside)
 
     def _withheld(self, evidence: Evidence) -> bool:
         return self._blocked(evidence) and not self.wanted.salvage
@@ -129,7 +140,7 @@ class Twins:
         """Write the twins of the checkpoints into the folder ``output``."""
         from aiverify.convert.stage import convert_checkpoints
 
-        members = [item for item in planning.planned if item.path in to_convert(evidence.families)]
+        members = [item for item in planning.planned if item.path in self._sources(evidence)]
         shards = {item.path for item in members}
         return convert_checkpoints(
             members,

@@ -34,10 +34,13 @@ _FAMILIES: Mapping[Format, str] = {
     Format.NPZ: NUMPY,
     Format.GGUF: "gguf",
     Format.HDF5: "keras",
+    Format.KERAS: "keras",
     Format.ONNX: "onnx",
     Format.TENSORFLOW: "tensorflow",
     Format.TFLITE: "tflite",
     Format.MSGPACK: "flax",
+    Format.OPENVINO: "openvino",
+    Format.PMML: "pmml",
 }
 
 
@@ -76,7 +79,7 @@ def to_convert(families: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def _family(member: Member) -> str | None:
-    if file_class(member.format) is not FileClass.WEIGHTS:
-        return None
+    if file_class(member.format) is not FileClass.WEIGHTS or member.format is Format.RAW:
+        return None  # raw numbers are no way to load anything; they stand beside whatever refers to them
     family = _FAMILIES.get(member.format, "other weights")
     return TRAINING if family == PYTORCH and is_training_state(member.path) else family

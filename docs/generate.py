@@ -104,10 +104,18 @@ def commands() -> str:
     root: Any = typer.main.get_command(app)
     lines = ["# Commands\n", NOTE, f"{_sentence(root.help)}\n", "## Exit codes\n", *_exit_codes(), ""]
     lines += [*_section("aiverify", root), ""]
-    for name, command in root.commands.items():
+    for name, command in _commands(root):
         lines += [*_section(f"aiverify {name}", command), ""]
     lines += _environment(root)
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its full name; those of a group after the group."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def _exit_codes() -> Iterator[str]:
@@ -165,7 +173,7 @@ def _environment(root: Any) -> Iterator[str]:
     yield "| variable | meaning |"
     yield "|---|---|"
     found: dict[str, str] = {}
-    for command in root.commands.values():
+    for _, command in _commands(root):
         for item in command.params:
             if item.envvar:
                 found[item.envvar] = f"The same as `{item.opts[0]}`."

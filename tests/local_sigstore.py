@@ -1,7 +1,9 @@
 """A whole Sigstore on loopback, for tests: real clients sign and verify against it under its own trusted root.
 
-Fulcio with a certificate transparency log, Rekor versions 1 and 2, an RFC 3161 timestamp authority and OpenID Connect
-discovery. Every log is a tree with one leaf, and every key is on P-256. Use it as a context manager.
+Fulcio with a certificate transparency log, Rekor versions 1 and 2, an RFC 3161 timestamp authority, and an OpenID
+Connect issuer: for a person with a browser (whose consent it takes for granted), and for a CI job. Every log is a tree
+with one leaf, and every key is on P-256. Use it as a context manager. ``local_tuf.py`` hands out its trusted root and
+signing configuration.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import jwt
 import rfc8785
@@ -68,6 +71,10 @@ class Log(SigningKey):
     def description(self, url: str) -> dict[str, Any]:
         key = {"rawBytes": text64(self.spki), "keyDetails": "PKIX_ECDSA_P256_SHA_256", "validFor": SINCE}
         return {"baseUrl": url, "hashAlgorithm": "SHA2_256", "publicKey": key, "logId": {"keyId": text64(self.id)}}
+
+
+def _named(data: bytes) -> dict[str, str]:
+    return {"algorithm": "sha256", "value": sha256(data).hex()}
 
 
 def certificate(
@@ -125,10 +132,17 @@ def authority_description(url: str, *chain: x509.Certificate) -> dict[str, Any]:
 
 
 class LocalSigstore:
-    """The services, and what clients must know to use them. ``log_delay`` is how late Rekor 1 dates its entries."""
+    """The services, and what clients must know to use them.
+
+    ``log_delay`` is how late Rekor 1 dates its entries. ``person`` is who sits at the browser and in the CI job.
+    ``failing`` are the paths of services that answer with an error, which quotes the request, as some do.
+    """
 
     def __init__(self, *, log_delay: timedelta = timedelta(0)) -> None:
         self.log_delay = log_delay
+        self.person = "person@example.test"
+        self.failing: set[str] = set()
+        self._consents: dict[str, str] = {}
         self.fulcio, self.ct_log = Authority("fulcio.test"), Log()
         self.rekor, self.rekor2 = Log(), Log()
         self.tsa_root, self.tsa = Authority("tsa-root.test"), SigningKey()
@@ -175,13 +189,19 @@ class LocalSigstore:
         }
 
     def client_trust_config(self, *, rekor: int = 1, timestamps: bool = True) -> str:
-        """The trusted root, and where to sign: Rekor's major version, and whether the timestamp authority is used."""
+        """The trusted root, and where to sign."""
+        media_type = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
+        root, config = self.trusted_root(), self.signing_config(rekor=rekor, timestamps=timestamps)
+        return json.dumps({"mediaType": media_type, "trustedRoot": root, "signingConfig": config})
+
+    def signing_config(self, *, rekor: int = 1, timestamps: bool = True) -> dict[str, Any]:
+        """Where to sign: Rekor's major version, and whether the timestamp authority is used."""
 
         def service(path: str, version: int = 1) -> list[dict[str, Any]]:
             url = f"{self.url}{path}"
             return [{"url": url, "majorApiVersion": version, "validFor": SINCE, "operator": "local.test"}]
 
-        signing_config = {
+        return {
             "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
             "caUrls": service(""),
             "oidcUrls": service(""),
@@ -190,9 +210,14 @@ class LocalSigstore:
             "rekorTlogConfig": {"selector": "ANY"},
             "tsaConfig": {"selector": "ANY"},
         }
-        media_type = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
-        root = self.trusted_root()
-        return json.dumps({"mediaType": media_type, "trustedRoot": root, "signingConfig": signing_config})
+
+    def ci_job(self) -> dict[str, str]:
+        """The environment of a job on GitHub that may ask for an identity token."""
+        return {
+            "GITHUB_ACTIONS": "true",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{self.url}/ci_token?job=1",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "secret-of-the-job",
+        }
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         sigstore = self
@@ -202,12 +227,33 @@ class LocalSigstore:
                 pass
 
             def do_GET(self) -> None:
-                endpoints = {name: f"{sigstore.url}/{name}" for name in ("authorization_endpoint", "token_endpoint")}
-                known = self.path == "/.well-known/openid-configuration"
-                self.answer(200 if known else 404, "application/json", json.dumps(endpoints).encode())
+                path, _, query = self.path.partition("?")
+                asked = dict(parse_qsl(query))
+                if path == "/.well-known/openid-configuration":
+                    names = ("authorization_endpoint", "token_endpoint")
+                    self.answer_json(200, {name: f"{sigstore.url}/{name}" for name in names})
+                elif path == "/authorization_endpoint":
+                    back = urlencode({"code": sigstore.consent(asked), "state": asked["state"]})
+                    if asked["redirect_uri"].startswith("http"):
+                        self.send_response(302)
+                        self.send_header("Location", f"{asked['redirect_uri']}?{back}")
+                        self.send_header("Content-Length", "0")
+                        self.end_headers()
+                    else:
+                        self.answer_json(200, dict(parse_qsl(back)))
+                elif path == "/ci_token" and self.headers["Authorization"] == "bearer secret-of-the-job":
+                    self.answer_json(200, {"value": sigstore.token(sigstore.person)})
+                else:
+                    self.answer_json(404, {})
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path in sigstore.failing:
+                    self.answer_json(400, {"message": f"no: {self.headers['Authorization']} {body.decode()}"})
+                    return
+                if self.path == "/token_endpoint":
+                    self.answer_json(200, sigstore.token_for(dict(parse_qsl(body.decode()))))
+                    return
                 if self.path == "/api/v1/timestamp":
                     self.answer(201, "application/timestamp-reply", sigstore.timestamp(body))
                     return
@@ -218,7 +264,10 @@ class LocalSigstore:
                     answer = sigstore.log_v1(request)
                 else:
                     answer = sigstore.log_v2(request["hashedRekordRequestV002"])
-                self.answer(201, "application/json", json.dumps(answer).encode())
+                self.answer_json(201, answer)
+
+            def answer_json(self, status: int, answer: Mapping[str, Any]) -> None:
+                self.answer(status, "application/json", json.dumps(answer).encode())
 
             def answer(self, status: int, content_type: str, body: bytes) -> None:
                 self.send_response(status)
@@ -228,6 +277,18 @@ class LocalSigstore:
                 self.wfile.write(body)
 
         return Handler
+
+    def consent(self, asked: Mapping[str, str]) -> str:
+        """The person at the browser agrees: a code, good for one token."""
+        code = secrets.token_hex(8)
+        self._consents[code] = asked["code_challenge"]
+        return code
+
+    def token_for(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """The token for a code, if the one who brings it is the one who asked (RFC 7636)."""
+        challenge = self._consents.pop(form["code"], None)
+        verifier = base64.urlsafe_b64encode(sha256(form["code_verifier"].encode())).rstrip(b"=").decode()
+        return {"access_token": self.token(self.person)} if verifier == challenge else {"error": "invalid_grant"}
 
     def issue(self, request: dict[str, Any], token: str) -> dict[str, Any]:
         """Fulcio: a ten-minute certificate for the subject of the token, with a promise of the CT log inside."""
@@ -262,21 +323,20 @@ class LocalSigstore:
         return struct.pack(">HH", len(sct) + 2, len(sct)) + sct
 
     def log_v1(self, proposed: dict[str, Any]) -> dict[str, Any]:
-        """Rekor 1: a ``dsse`` entry, with an inclusion proof and a signed entry timestamp."""
-        content = proposed["spec"]["proposedContent"]
-        envelope = json.loads(content["envelope"])
-
-        def digest(data: bytes) -> dict[str, str]:
-            return {"algorithm": "sha256", "value": sha256(data).hex()}
-
-        spec: dict[str, Any] = {
-            "envelopeHash": digest(content["envelope"].encode()),
-            "payloadHash": digest(base64.b64decode(envelope["payload"])),
-            "signatures": [
-                {"signature": one["sig"], "verifier": content["verifiers"][0]} for one in envelope["signatures"]
-            ],
-        }
-        body = rfc8785.dumps({"apiVersion": "0.0.1", "kind": "dsse", "spec": spec})
+        """Rekor 1: a ``dsse`` or ``hashedrekord`` entry, with an inclusion proof and a signed entry timestamp."""
+        if proposed["kind"] == "dsse":
+            content = proposed["spec"]["proposedContent"]
+            envelope = json.loads(content["envelope"])
+            spec: dict[str, Any] = {
+                "envelopeHash": _named(content["envelope"].encode()),
+                "payloadHash": _named(base64.b64decode(envelope["payload"])),
+                "signatures": [
+                    {"signature": one["sig"], "verifier": content["verifiers"][0]} for one in envelope["signatures"]
+                ],
+            }
+        else:
+            spec = proposed["spec"]
+        body = rfc8785.dumps({"apiVersion": "0.0.1", "kind": proposed["kind"], "spec": spec})
         root, checkpoint = self.rekor.inclusion(body)
         entry: dict[str, str | int] = {
             "body": text64(body),

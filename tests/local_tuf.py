@@ -1,4 +1,4 @@
-"""A TUF repository on loopback, for tests: it serves a trusted root, under keys of its own."""
+"""A TUF repository on loopback, for tests: a trusted root, and a signing configuration, under keys of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Time
 
 ROLES = ("root", "timestamp", "snapshot", "targets")
 TARGET = "trusted_root.json"
+SIGNING_CONFIG = "signing_config.v0.2.json"
 
 
 class LocalTuf:
@@ -38,10 +39,13 @@ class LocalTuf:
         self._server.shutdown()
         self._server.server_close()
 
-    def publish(self, content: bytes, *, version: int = 1, name: str = TARGET) -> None:
+    def publish(
+        self, content: bytes, *, version: int = 1, name: str = TARGET, signing_config: bytes | None = None
+    ) -> None:
         """Serve ``content`` as the trusted root, with metadata of this ``version``."""
-        target = TargetFile.from_data(name, content, ["sha256"])
-        targets = Targets(version=version, expires=self._expires, targets={name: target})
+        served = {name: content} | ({} if signing_config is None else {SIGNING_CONFIG: signing_config})
+        described = {one: TargetFile.from_data(one, data, ["sha256"]) for one, data in served.items()}
+        targets = Targets(version=version, expires=self._expires, targets=described)
         snapshot, timestamp = (
             Snapshot(version=version, expires=self._expires),
             Timestamp(version=version, expires=self._expires),
@@ -49,7 +53,7 @@ class LocalTuf:
         snapshot.meta["targets.json"].version = timestamp.snapshot_meta.version = version
         for role, signed in {"targets": targets, "snapshot": snapshot, "timestamp": timestamp}.items():
             self.files[f"{role}.json"] = self._signed(signed)
-        self.files[f"targets/{name}"] = content
+        self.files |= {f"targets/{one}": data for one, data in served.items()}
 
     def _signed(self, signed: Root | Targets | Snapshot | Timestamp) -> bytes:
         metadata = Metadata(signed)

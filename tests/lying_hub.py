@@ -8,11 +8,16 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import pytest
+from huggingface_hub import _tree_cache, constants
+
 from aiverify.demo.hub import HubFile, LocalHub, Repository, refusal
 from aiverify.demo.loopback import Answer, Request
+from aiverify.sources.hubclient import patience
 
 HELD_BACK = 10
 
@@ -21,13 +26,14 @@ class LyingHub(LocalHub):
     """``about`` is the path that a lie is about; without it, the lie is about every file.
 
     - ``body``: ``flip`` (one bit, same length), ``shorter``, ``longer`` (with matching Content-Length), ``cut`` (breaks
-      off half way, ``times`` times), ``endless``
+      off half way), ``mixed`` (breaks off half way, and goes on with other bytes), ``endless``; each ``times`` times
     - ``status``: an error status instead of the bytes, ``times`` times, with ``status_headers``
     - ``head``: headers of the HEAD answer to replace; ``None`` drops one
     - ``entry``: fields of the listing entry to replace; ``extra``: whole entries to add
     - ``info`` and ``listing``: the whole body of that answer
     - ``refuse``: the answer to every API request
     - ``hang``: the kinds of request (``info``, ``tree``, ``HEAD``, ``GET``, ``xet``) that get no answer until it closes
+    - ``busy``: how often the kinds of request (``info``, ``tree``) get ``busy_status`` with ``status_headers``
     - ``relocate``: the files move within the Hub first, as renamed repositories do (no lie)
     """
 
@@ -47,6 +53,8 @@ class LyingHub(LocalHub):
         listing: bytes | None = None,
         refuse: Answer | None = None,
         hang: Collection[str] = (),
+        busy: Mapping[str, int] | None = None,
+        busy_status: int = 503,
         relocate: bool = False,
         **honest: Any,
     ) -> None:
@@ -65,6 +73,8 @@ class LyingHub(LocalHub):
         self._listing = listing
         self._refuse = refuse
         self._hang = hang
+        self._busy = {kind: itertools.repeat(True, times) for kind, times in (busy or {}).items()}
+        self._busy_status = busy_status
         self._relocate = relocate
         self._closing = threading.Event()
 
@@ -92,12 +102,16 @@ class LyingHub(LocalHub):
 
     def model_info(self, request: Request, repository: Repository) -> Answer:
         self._wait("info")
+        if self._is_busy("info"):
+            return refusal(self._busy_status, "", "", self._status_headers)
         if self._refuse is not None:
             return self._refuse
         return super().model_info(request, repository) if self._info is None else _raw(self._info)
 
     def tree(self, request: Request, repository: Repository, folder: str) -> Answer:
         self._wait("tree")
+        if self._is_busy("tree"):
+            return refusal(self._busy_status, "", "", self._status_headers)
         if self._refuse is not None:
             return self._refuse
         return super().tree(request, repository, folder) if self._listing is None else _raw(self._listing)
@@ -143,9 +157,26 @@ class LyingHub(LocalHub):
     def _lies_about(self, file: HubFile) -> bool:
         return self._about in (None, file.path)
 
+    def _is_busy(self, kind: str) -> bool:
+        return kind in self._busy and next(self._busy[kind], False)
+
     def _wait(self, kind: str) -> None:
         if kind in self._hang:
             self._closing.wait()
+
+
+def lead_client_to(hub: LocalHub, cache: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let the Hub's client in this process speak to ``hub`` and to nobody else, with a cache of its own."""
+    patch.setattr(constants, "ENDPOINT", hub.endpoint)
+    template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_TOKEN_PATH", str(cache / "no-token"))
+    patch.setattr(patience, "PAUSES", (0.0, 0.0))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AIVERIFY_OFFLINE", "AIVERIFY_POLICY"):
+        patch.delenv(name, raising=False)
+    _tree_cache._IN_MEMORY_TREE_CACHE.clear()
 
 
 def _twisted(how: str, honest: Answer, file: HubFile) -> Answer:
@@ -158,7 +189,9 @@ def _twisted(how: str, honest: Answer, file: HubFile) -> Answer:
             content, length = content[:-HELD_BACK], length - HELD_BACK
         case "longer":
             content, length = content + b"x" * HELD_BACK, length + HELD_BACK
-        case "cut":
+        case "mixed" if honest.status == HTTPStatus.PARTIAL_CONTENT:
+            content = bytes(length)
+        case "cut" | "mixed":
             content = content[: length // 2]
         case "endless":
             return Answer(headers=honest.headers, length=1 << 40, body=_endless())

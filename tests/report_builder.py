@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aiverify.artifact import Artifact, ArtifactFile, FileClass, SourceKind
 from aiverify.finding import Finding, Location, Severity, Unexamined
 from aiverify.report import (
+    AttestationResult,
     Conversion,
     Dropped,
     FileState,
@@ -345,4 +346,19 @@ reports = st.builds(
     ),
     variants=_tuples(st.builds(Variant, name=names, files=_tuples(texts), outcome=st.sampled_from(Outcome))),
     verdict=st.builds(Verdict, outcome=st.sampled_from(Outcome), reasons=_tuples(texts), variant=st.none() | texts),
+    attestations=_tuples(
+        st.builds(
+            AttestationResult,
+            kind=st.sampled_from(["keyless", "key", "certificate"]),
+            outcome=st.sampled_from(["accepted", "refused"]),
+            detail=texts,
+            statement=_digests,
+            signer=st.none() | texts,
+            root=st.none() | texts,
+            verified_at=st.none() | st.just("2026-05-04T12:30:00Z"),
+            tool=st.none() | texts,
+            policy=st.none() | _digests,
+            verdict=st.none() | st.sampled_from(Outcome),
+        )
+    ),
 )

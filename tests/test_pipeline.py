@@ -268,9 +268,12 @@ def test_a_selection_makes_every_file_count(tmp_path: Path) -> None:
     (weights(tmp_path) / "model.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(64))
     everything = run(str(tmp_path), Options())
     selected = run(str(tmp_path), Options(selection=Selection(include=("*",))))
-    assert {file.path: file.file_class for file in everything.artifact.files}["model.gguf"] is FileClass.OTHER_FRAMEWORK
+    classes = [
+        {file.path: file.file_class for file in report.artifact.files}["model.gguf"]
+        for report in (everything, selected)
+    ]
+    assert classes == [FileClass.OTHER_FRAMEWORK, FileClass.WEIGHTS]
     assert everything.verdict.outcome is Outcome.PASS
-    assert selected.verdict.outcome is Outcome.ERROR
     accepting = Options(selection=Selection(include=("*",)), policy=Policy(accept_unexamined=("*.gguf",)))
     assert run(str(tmp_path), accepting).verdict.outcome is Outcome.PASS
 
@@ -292,3 +295,59 @@ def test_the_report_speaks_of_this_run(tmp_path: Path) -> None:
     assert report.started_at.endswith("Z")
     assert report.duration_s >= 0
     assert report.target == str(tmp_path)
+
+
+# digests of earlier runs
+
+
+class Memory:
+    """Remembers in a table, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int, int], str] = {}
+        self.kept = 0
+
+    def digest(self, state: os.stat_result) -> str | None:
+        return self.known.get((state.st_ino, state.st_size, state.st_ctime_ns))
+
+    def keep_digest(self, state: os.stat_result, sha256: str, *, hashed_at: float) -> bool:
+        assert hashed_at > 1e9
+        self.kept += 1
+        self.known[state.st_ino, state.st_size, state.st_ctime_ns] = sha256
+        return True
+
+
+def _large(folder: Path) -> Path:
+    table = json.dumps({"w": {"dtype": "U8", "shape": [2 << 20], "data_offsets": [0, 2 << 20]}}).encode()
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(len(table).to_bytes(8, "little") + table + bytes(2 << 20))
+    return folder
+
+
+def test_digests_of_large_files_are_remembered_and_believed(tmp_path: Path) -> None:
+    memory, model = Memory(), _large(tmp_path / "model")
+    first = run(str(model), Options(memory=memory))
+    assert memory.kept == 1
+    watcher = Watcher()
+    again = run(str(model), Options(memory=memory), watcher)
+    assert again.artifact.files == first.artifact.files
+    assert watcher.totals["digest"] == 2  # the configuration, which is small
+    (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    run(str(model), Options(memory=memory))
+    assert memory.kept == 2
+
+
+def test_a_remembered_digest_is_compared_with_what_the_hub_states(tmp_path: Path) -> None:
+    _large(tmp_path / "org").rename(tmp_path / "moved")
+    (tmp_path / "served" / "org").mkdir(parents=True)
+    (tmp_path / "moved").rename(tmp_path / "served" / "org" / "model")
+    with LyingHub(tmp_path / "served") as hub:
+        options = Options(hub=HubOptions(cache_dir=tmp_path / "cache", endpoint=hub.endpoint))
+        assert run("org/model", options).verdict.outcome is Outcome.PASS
+        (place,) = (tmp_path / "cache").rglob("snapshots/*/model.safetensors")
+        memory = Memory()
+        state = place.stat()
+        memory.known[state.st_ino, state.st_size, state.st_ctime_ns] = "a" * 64
+        offline = replace(options, memory=memory, hub=replace(options.hub, offline=True))
+        assert "AIV101" in {item.rule for item in run("org/model", offline).findings}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aiverify.cli import convert, demo, explain, scan, verify
+from aiverify.cli import advisories, attest, audit, convert, demo, explain, lock, scan, sign, store, verify
 from aiverify.cli.parameters import QuickCommand, QuickGroup
 from aiverify.cli.printing import say
 from aiverify.version import __version__
@@ -40,6 +40,12 @@ app = typer.Typer(
 app.command(cls=QuickCommand)(verify.verify)
 app.command(cls=QuickCommand)(scan.scan)
 app.command(cls=QuickCommand)(convert.convert)
+app.command(cls=QuickCommand)(sign.sign)
+app.command(cls=QuickCommand)(attest.attest)
+app.command(cls=QuickCommand)(lock.lock)
+app.command(cls=QuickCommand)(audit.audit)
+app.add_typer(store.app)
+app.add_typer(advisories.app)
 app.command(cls=QuickCommand)(explain.explain)
 app.command(cls=QuickCommand)(demo.demo)
 

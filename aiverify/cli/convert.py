@@ -77,6 +77,7 @@ def convert(
     tuf_url: options.TufUrl = None,
     tuf_root: options.TufRoot = None,
     require_signature: options.RequireSignature = False,
+    no_cache: options.NoCache = False,
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     report: Annotated[
         Path | None, typer.Option("--report", help="Write the report to this file.", rich_help_panel="Output")
@@ -144,6 +145,7 @@ def convert(
                 ca_subject=ca_subject,
                 bundle=bundle,
                 trusted_root=root,
+                no_cache=no_cache,
                 progress=progress,
             )
 

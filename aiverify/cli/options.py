@@ -12,6 +12,7 @@ import typer
 _HUB = "Hub"
 _SIGNATURES = "Signatures"
 _OUTPUT = "Output"
+_LOCK = "Lockfile"
 MACHINE, ALL = "machine", "all"
 
 
@@ -49,11 +50,40 @@ LocalDir = Annotated[Path | None, typer.Option(help="Download into this folder i
 Token = Annotated[
     str | None, typer.Option(help="Access token for the Hub. Never printed.", show_default=False, rich_help_panel=_HUB)
 ]
+AllFiles = Annotated[
+    bool,
+    typer.Option(
+        "--all-files",
+        help="Also what loaders leave alone beside safetensors: the same weights as pickles, and other frameworks'.",
+        rich_help_panel=_HUB,
+    ),
+]
+Lockfile = Annotated[Path, typer.Option(help="The lockfile; it must not lie inside a target.", rich_help_panel=_LOCK)]
+Locked = Annotated[
+    bool,
+    typer.Option(
+        "--locked",
+        help="Accept exactly what the lockfile names: that commit, those files, those signers.",
+        rich_help_panel=_LOCK,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Download and examine nothing: say what would be fetched, and what is known of it already.",
+        rich_help_panel=_HUB,
+    ),
+]
 Offline = Annotated[
     bool,
     typer.Option(
         "--offline", envvar="AIVERIFY_OFFLINE", help="Send no request; use caches only.", rich_help_panel=_HUB
     ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Hash every file anew, and remember no digests for next time."),
 ]
 CertIdentity = Annotated[
     str | None,

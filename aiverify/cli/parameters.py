@@ -50,10 +50,13 @@ class _Converter:
             return () if param.multiple or param.nargs == -1 else None
         if kind in (str, int, bool) and type(value) is kind:
             return value
-        if kind is Path and type(value) is str:
+        if kind is Path and isinstance(value, str | Path):
             return Path(value)
-        if kind == list[str] and isinstance(value, list | tuple) and all(type(item) is str for item in value):
-            return list(value)
+        if isinstance(value, list | tuple) and all(type(item) is str for item in value):
+            if kind == list[str]:
+                return list(value)
+            if kind == list[Path]:
+                return [Path(item) for item in value]
         if isinstance(kind, type) and issubclass(kind, enum.StrEnum) and value in list(kind):
             return kind(value)
         vars(param)["_runtime_param"] = None

@@ -20,6 +20,7 @@ def scan(
     include: options.Include = [],  # noqa: B006 - typer reads it and makes a new list
     exclude: options.Exclude = [],  # noqa: B006
     engine: options.Engine = [],  # noqa: B006
+    no_cache: options.NoCache = False,
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     output: options.Output = None,
     quiet: options.Quiet = False,
@@ -49,6 +50,7 @@ def scan(
                 exclude=exclude,
                 engines=engines,
                 digests=format is not options.OutputFormat.HUMAN,  # a report for people shows none
+                no_cache=no_cache,
                 progress=progress,
             )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aiverify.cli import options
+from aiverify.cli import attestors, options
 from aiverify.progress import Progress
 from aiverify.report import Report
 
@@ -24,6 +24,8 @@ def verify(
     revision: options.Revision = None,
     include: options.Include = [],  # noqa: B006 - typer reads it and makes a new list
     exclude: options.Exclude = [],  # noqa: B006
+    all_files: options.AllFiles = False,
+    dry_run: options.DryRun = False,
     cache_dir: options.CacheDir = None,
     local_dir: options.LocalDir = None,
     token: options.Token = None,
@@ -39,6 +41,18 @@ def verify(
     tuf_url: options.TufUrl = None,
     tuf_root: options.TufRoot = None,
     require_signature: options.RequireSignature = False,
+    no_cache: options.NoCache = False,
+    locked: options.Locked = False,
+    lockfile: options.Lockfile = Path("aiverify.lock"),
+    accept_attestation: attestors.Accept = [],  # noqa: B006
+    attestor_identity: attestors.Identity = None,
+    attestor_oidc_issuer: attestors.OidcIssuer = None,
+    attestor_key: attestors.Key = None,
+    attestor_ca: attestors.Ca = None,
+    attestor_ca_subject: attestors.CaSubject = None,
+    max_age: attestors.MaxAge = attestors.MAX_AGE_DAYS,
+    attested_policy: attestors.OtherPolicy = [],  # noqa: B006
+    attested_version: attestors.OldestVersion = None,
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     output: options.Output = None,
     quiet: options.Quiet = False,
@@ -61,6 +75,25 @@ def verify(
         if overruled_by(rules, context):
             cert_identity = cert_oidc_issuer = None
         root = trust_source(trusted_root, staging=staging, tuf_url=tuf_url, tuf_root=tuf_root, offline=offline)
+        attestations = attestors.attestations_of(
+            accept_attestation, max_age=max_age, policies=attested_policy, oldest=attested_version
+        )
+        attestor = attestors.attestor_of(
+            identity=attestor_identity,
+            issuer=attestor_oidc_issuer,
+            key=attestor_key,
+            ca=attestor_ca,
+            subject=attestor_ca_subject,
+            wanted=attestations is not None,
+        )
+
+        if dry_run:
+            from aiverify.cli.foresight import foretell
+            from aiverify.sources.interface import HubOptions, Selection
+
+            hub = HubOptions(revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token, offline=offline)
+            chosen = Selection(include=include, exclude=exclude, lean=not all_files and convert_to is None)
+            raise typer.Exit(foretell(targets, hub, chosen, format, output))
 
         def examine(target: str, progress: Progress) -> Report:
             return api.verify(
@@ -81,6 +114,11 @@ def verify(
                 bundle=bundle,
                 trusted_root=root,
                 convert_to=convert_to,
+                locked=lockfile if locked else None,
+                all_files=all_files,
+                attestations=attestations,
+                attestor=attestor,
+                no_cache=no_cache,
                 progress=progress,
             )
 

@@ -80,11 +80,13 @@ def plan_all(
             aliases = (alias for alias, _ in item.plan.aliases)
             tensors[candidate.path] = (*(tensor.name for tensor in item.plan.tensors), *aliases)
     indexes: list[ShardIndex] = []
+    pickled = {candidate.path for candidate in candidates if candidate.checkpoint is not None}
     for path, location in configuration.items():
         if is_index(path):
             with location.open("rb") as file:
                 index, said = examine_index(file.read(MAX_INDEX + 1), path, tensors)
-            findings += said
+            if index is not None and pickled.intersection(index.shards.values()):
+                findings += said  # of the other indexes the scan has said it (repository/shards.py)
             indexes += [index] if index is not None else []
     return Planning(planned=tuple(planned), indexes=tuple(indexes), findings=tuple(findings))
 

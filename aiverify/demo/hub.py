@@ -6,7 +6,7 @@ paths-info and resolve. Large-file-storage (LFS) files are redirected to a secon
 
 The rules:
 
-- Everything an answer states is computed from the files; the commit id follows from their paths and contents alone.
+- What an answer states of files is computed from them; the commit id follows from their paths and contents alone.
 - Every kind of answer is a small method of its own, so that a subclass can answer otherwise.
 - A name in a request only ever selects from what was found in ``root``; no path is built from it.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -91,6 +91,10 @@ class LocalHub:
     ``refs`` are the names that lead to the one commit of every repository. ``gated`` repositories show their listing
     to everybody and their files only to ``token``; ``private`` ones show nothing without it. ``page`` is the number of
     entries per page of a tree.
+
+    ``earlier`` are folders with what a repository was before: each is one more commit of it, which no ref leads to.
+    ``created`` says when a repository was made, ``moved`` maps names that it had before to the one that it has, and
+    ``scans`` is what the Hub's scanners say, by repository and path. All of them may be changed while it runs.
     """
 
     def __init__(
@@ -102,6 +106,10 @@ class LocalHub:
         private: Collection[str] = (),
         token: str = "hf_local",  # noqa: S107 - not a secret: it opens a server on this machine
         page: int = 1000,
+        earlier: Mapping[str, Sequence[Path]] | None = None,
+        created: Mapping[str, str] | None = None,
+        moved: Mapping[str, str] | None = None,
+        scans: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self._root = root
         self._refs = refs
@@ -109,7 +117,11 @@ class LocalHub:
         self._private = private
         self._token = token
         self._page = page
-        self._read: dict[str, tuple[object, Repository]] = {}
+        self.earlier = dict(earlier or {})
+        self.created = dict(created or {})
+        self.moved = dict(moved or {})
+        self.scans = dict(scans or {})
+        self._read: dict[Path, tuple[object, Repository]] = {}
 
     def __enter__(self) -> Self:
         self._hub = Loopback(self.answer)
@@ -132,15 +144,26 @@ class LocalHub:
 
     def repository(self, name: str) -> Repository | None:
         """The repository of that name as it lies in ``root`` now."""
-        parts = name.split("/")
+        parts = self.moved.get(name, name).split("/")
         folder = self._root.joinpath(*parts)
         if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts) or not folder.is_dir():
             return None
+        return self._in("/".join(parts), folder)
+
+    def at(self, name: str, revision: str) -> Repository | None:
+        """The repository of that name at one of its commits or refs."""
+        repository = self.repository(name)
+        if repository is None or revision in self.revisions(repository):
+            return repository
+        before = (self._in(repository.name, folder) for folder in self.earlier.get(repository.name, ()))
+        return next((one for one in before if one.commit == revision), None)
+
+    def _in(self, name: str, folder: Path) -> Repository:
         found = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
         state = [(path, location.stat().st_size, location.stat().st_mtime_ns) for path, location in found]
-        known = self._read.get(name)
+        known = self._read.get(folder)
         if known is None or known[0] != state:
-            known = self._read[name] = (state, _repository(name, [_stated(*each) for each in found]))
+            known = self._read[folder] = (state, _repository(name, [_stated(*each) for each in found]))
         return known[1]
 
     def answer(self, request: Request) -> Answer:
@@ -149,7 +172,8 @@ class LocalHub:
         repository = self.repository(place.name)
         if repository is None or not self._sees(request, repository):
             return self.unknown_repository(request)
-        if place.revision not in self.revisions(repository):
+        repository = self.at(place.name, place.revision)
+        if repository is None:
             return self.unknown_revision(request)
         match place.verb:
             case "info" | "revision":
@@ -164,8 +188,9 @@ class LocalHub:
 
     def answer_cdn(self, request: Request) -> Answer:
         """The answer to one request to the CDN: the bytes behind a redirect."""
-        name, _, path = unquote(request.path.strip("/")).partition("//")
-        repository = self.repository(name)
+        where, _, path = unquote(request.path.strip("/")).partition("//")
+        name, _, commit = where.rpartition("@")
+        repository = self.at(name, commit)
         if repository is None or path not in repository.files:
             return refusal(404, "", "Not found")
         return self.content(request, repository.files[path], {"ETag": '"cdn"'})
@@ -193,6 +218,7 @@ class LocalHub:
                 "likes": 0,
                 "tags": [],
                 "siblings": siblings,
+                **({"createdAt": self.created[repository.name]} if repository.name in self.created else {}),
             }
         )
 
@@ -202,10 +228,14 @@ class LocalHub:
         entries = [
             entry for entry in self.listed(repository) if _below(str(entry["path"]), folder, recursive=recursive)
         ]
+        expand = request.query.get("expand", ["false"])[0].lower() == "true"
+        if expand:
+            told = self.scans.get(repository.name, {})
+            entries = [entry | _scanned(told.get(str(entry["path"]))) for entry in entries]
         start = int(request.query.get("cursor", ["0"])[0])
         headers = {}
         if start + self._page < len(entries):
-            parameters = f"recursive={recursive}&cursor={start + self._page}"
+            parameters = f"recursive={recursive}&expand={expand}&cursor={start + self._page}"
             headers["Link"] = f'<{self.endpoint}{request.path}?{parameters}>; rel="next"'
         return document(entries[start : start + self._page], headers)
 
@@ -236,7 +266,7 @@ class LocalHub:
         headers = self.headers(repository, file)
         if file.sha256 is None:
             return self.content(request, file, headers)
-        location = f"{self.cdn}/{repository.name}//{quote(path)}"
+        location = f"{self.cdn}/{repository.name}@{repository.commit}//{quote(path)}"
         return Answer(status=302, headers={**headers, "Location": location})
 
     def headers(self, repository: Repository, file: HubFile) -> dict[str, str]:
@@ -326,6 +356,10 @@ def _pieces(location: Path, start: int, end: int) -> Iterator[bytes]:
         while start < end and (piece := stream.read(min(CHUNK, end - start))):
             start += len(piece)
             yield piece
+
+
+def _scanned(told: object) -> dict[str, object]:
+    return {} if told is None else {"securityFileStatus": told}
 
 
 def _folders(repository: Repository) -> list[dict[str, object]]:

@@ -4,20 +4,25 @@ The files are told apart from others by device, inode, size and times before any
 in threads of their own while other work on the same files goes on; a file that is not the same when it is opened for
 its digest, or at the end of the run, is a finding. Where the source states a git blob id instead of a SHA-256, that is
 computed in the same pass.
+
+A digest that an earlier run took of a file in this very state is as good as one that is taken now; only large files are
+worth remembering. A copy that somebody wants of a file is made in the same pass.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from aiverify.artifact import FetchedFile
+from aiverify.digests.interface import Copies, Memory
 from aiverify.errors import AiverifyError
 from aiverify.finding import Finding
 from aiverify.progress import Progress
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 4 << 20  # long enough that a thread seldom waits for the interpreter lock
 _THREADS = 8
+#: Digests of smaller files are taken anew: that takes no longer than asking.
+REMEMBERED = 1 << 20
 
 
 class DigestError(AiverifyError):
@@ -55,7 +62,8 @@ class Digest:
     """The digests of one file (lower-case hex), its size in bytes, and its identity before anybody read it.
 
     ``sha256`` is ``None`` for a file that was spared. ``git_sha1`` is only there when the source states nothing better
-    than a git blob id. ``replaced`` tells that another file lay there when this one was to be read.
+    than a git blob id. ``replaced`` tells that another file lay there when this one was to be read. ``hashed_at`` is
+    when its bytes began to be read (seconds of ``time.time``), ``None`` if they were not.
     """
 
     path: str
@@ -65,15 +73,31 @@ class Digest:
     git_sha1: str | None
     identity: Identity
     replaced: bool = False
+    hashed_at: float | None = None
 
 
 class Digesting:
     """The digests of ``files``, in the making. Use it as a context manager: leaving it ends its threads."""
 
-    def __init__(self, files: Sequence[FetchedFile]) -> None:
-        """Settle which files are meant. Nothing is read yet. Raises DigestError for a file that is not there."""
+    def __init__(
+        self, files: Sequence[FetchedFile], *, memory: Memory | None = None, copies: Copies | None = None
+    ) -> None:
+        """Settle which files are meant. Nothing is read yet. Raises DigestError for a file that is not there.
+
+        ``memory`` has digests of earlier runs, ``copies`` takes copies of what is read.
+        """
         self.files = tuple(files)
-        self.identities = {file.path: _identity(file) for file in files}
+        self.identities: dict[str, Identity] = {}
+        self._states: dict[str, os.stat_result] = {}
+        for file in files:
+            try:
+                self._states[file.path] = file.location.stat()
+                self.identities[file.path] = Identity.of(self._states[file.path])
+            except OSError as error:
+                raise _unreadable(file, error) from error
+        self._memory = memory
+        self._copies = copies
+        self._remembered: dict[str, Digest] = {}
         self._tally = _Tally()
         self._pool: ThreadPoolExecutor | None = None
         self._begun: dict[str, Future[Digest]] = {}
@@ -83,10 +107,25 @@ class Digesting:
         from concurrent.futures import ThreadPoolExecutor  # a run that takes no digests starts faster
 
         self._pool = ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, _THREADS))
+        copied = self._copies.wanted(self.files) if self._copies is not None else ()
         for file in self.files:
-            if file.path not in spared or (file.sha256, file.git_sha1) != (None, None):
-                identity = self.identities[file.path]
-                self._begun[file.path] = self._pool.submit(_digest, file, identity, self._tally)
+            if file.path in spared and (file.sha256, file.git_sha1) == (None, None):
+                continue
+            known = self._known(file)
+            if known is not None:
+                self._remembered[file.path] = known
+                continue
+            identity = self.identities[file.path]
+            copies = self._copies if file.path in copied else None
+            self._begun[file.path] = self._pool.submit(_digest, file, identity, self._tally, copies)
+
+    def _known(self, file: FetchedFile) -> Digest | None:
+        """The digest that an earlier run took of the file in its present state, if that is all that is needed."""
+        by_git = file.sha256 is None and file.git_sha1 is not None
+        if self._memory is None or by_git or self.identities[file.path].size < REMEMBERED:
+            return None
+        sha256 = self._memory.digest(self._states[file.path])
+        return replace(self._spared(file), sha256=sha256) if sha256 is not None else None
 
     def meant(self) -> list[Digest]:
         """The files, in their order, without digests."""
@@ -97,9 +136,16 @@ class Digesting:
         if self._begun:
             progress.stage("digest", sum(file.size for file in self.files if file.path in self._begun))
             self._tally.listen(progress)
-        return [
-            self._begun[file.path].result() if file.path in self._begun else self._spared(file) for file in self.files
-        ]
+        return [self._taken(file) for file in self.files]
+
+    def _taken(self, file: FetchedFile) -> Digest:
+        if file.path not in self._begun:
+            return self._remembered.get(file.path) or self._spared(file)
+        digest = self._begun[file.path].result()
+        large = digest.size >= REMEMBERED and not digest.replaced
+        if self._memory is not None and large and digest.sha256 is not None and digest.hashed_at is not None:
+            self._memory.keep_digest(self._states[file.path], digest.sha256, hashed_at=digest.hashed_at)
+        return digest
 
     def _spared(self, file: FetchedFile) -> Digest:
         identity = self.identities[file.path]
@@ -169,27 +215,31 @@ class _Tally:
         progress.advance(self._count)
 
 
-def _identity(file: FetchedFile) -> Identity:
-    try:
-        return Identity.of(file.location.stat())
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def _digest(file: FetchedFile, identity: Identity, tally: _Tally) -> Digest:
+def _digest(file: FetchedFile, identity: Identity, tally: _Tally, copies: Copies | None) -> Digest:
     buffer = memoryview(bytearray(min(_CHUNK, identity.size + 1)))
     sha256 = hashlib.sha256()
+    count = 0
     try:
         with file.location.open("rb", buffering=0) as opened:
+            hashed_at = time.time()
             found = Identity.of(os.fstat(opened.fileno()))
             git = None
             if file.sha256 is None and file.git_sha1 is not None:
                 git = hashlib.sha1(b"blob %d\0" % found.size, usedforsecurity=False)
-            while (count := opened.readinto(buffer)) and not tally.stopped:
-                sha256.update(buffer[:count])
-                if git is not None:
-                    git.update(buffer[:count])
-                tally.advance(count)
+            copy = copies.begin(file, opened.fileno()) if copies is not None else None
+            try:
+                reading = copy.descriptor if copy is not None and copy.descriptor is not None else opened.fileno()
+                while (length := os.readv(reading, [buffer])) and not tally.stopped:
+                    sha256.update(buffer[:length])
+                    if git is not None:
+                        git.update(buffer[:length])
+                    if copy is not None:
+                        copy.write(buffer[:length])
+                    count += length
+                    tally.advance(length)
+            finally:
+                if copy is not None:
+                    copy.finish(sha256.hexdigest(), count)
     except OSError as error:
         raise _unreadable(file, error) from error
     return Digest(
@@ -200,6 +250,7 @@ def _digest(file: FetchedFile, identity: Identity, tally: _Tally) -> Digest:
         git_sha1=git.hexdigest() if git is not None else None,
         identity=identity,
         replaced=found != identity,
+        hashed_at=hashed_at,
     )
 
 

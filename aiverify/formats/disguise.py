@@ -6,7 +6,7 @@ opcodes is a pickle to it. So every file is run on the inert machine, which fail
 
 from __future__ import annotations
 
-from aiverify.pickles.graph import Global, Graph
+from aiverify.pickles.graph import Extension, Global, Graph
 from aiverify.pickles.machine import Budget, Buffer, interpret
 
 _PROBE = Budget(opcodes=1_000_000)
@@ -20,22 +20,28 @@ def runs_as_pickle(data: Buffer) -> bool:
     counts when the stream reaches STOP: prose can begin like an import, but it does not end well. What runs on beyond
     the probe's budget is taken for a pickle.
     """
-    start = 0
+    return probed(data)[0]
+
+
+def probed(data: Buffer) -> tuple[bool, int]:
+    """Whether unpickling ``data`` would do something, and the number of opcodes that it took to tell."""
+    start = opcodes = 0
     for _ in range(_MAX_STREAMS):
         graph = interpret(data, start, budget=_PROBE)
+        opcodes += graph.opcodes
         if _acts(graph):
-            return True
+            return True, opcodes
         if graph.failure is not None or graph.end >= len(data):
-            return False
+            return False, opcodes
         start = graph.end
-    return True
+    return True, opcodes
 
 
 def _acts(graph: Graph) -> bool:
+    named = Global | Extension
     return (
         graph.budget_hit
-        or bool(graph.extensions)
-        or any(isinstance(call.callable, Global) for call in graph.calls)
-        or any(isinstance(mutation.target, Global) for mutation in graph.mutations)
-        or (graph.failure is None and bool(graph.globals))
+        or any(isinstance(call.callable, named) for call in graph.calls)
+        or any(isinstance(mutation.target, named) for mutation in graph.mutations)
+        or (graph.failure is None and bool(graph.globals or graph.extensions))
     )

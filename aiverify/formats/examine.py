@@ -7,24 +7,28 @@ back here through ``Nesting``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
 
 from aiverify.finding import Severity, Unexamined
 from aiverify.formats import safetensors
 from aiverify.formats.archives import ends_in_zip
 from aiverify.formats.arrays import NamedArray, as_checkpoint
+from aiverify.formats.beside import Folder, ends_like_table
 from aiverify.formats.checkpoint import StorageRange
 from aiverify.formats.compressed import examine_compressed
 from aiverify.formats.config import examine_json, examine_template, examine_yaml
 from aiverify.formats.content import Content, on_disk
 from aiverify.formats.disguise import runs_as_pickle
+from aiverify.formats.hdf5 import hdf5_starts
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
+from aiverify.formats.messages import kind_of_message
+from aiverify.formats.msgpack import begins_like_flax
 from aiverify.formats.names import is_training_state, keeps_promise
 from aiverify.formats.nesting import Nesting
 from aiverify.formats.numpy import examine_npy, read_array_header
 from aiverify.formats.pickle import examine_pickle
+from aiverify.formats.readers import READERS, whole
 from aiverify.formats.sentencepiece import examine_sentencepiece
-from aiverify.formats.sniff import HEAD, sniff
+from aiverify.formats.sniff import HEAD, UNDECIDED, is_pickle, sniff
 from aiverify.formats.tar import begins_like_tar, examine_tar_archive, is_torch_tar
 from aiverify.formats.torch_legacy import begins_like_legacy, examine_legacy
 from aiverify.formats.torch_tar import examine_tar
@@ -32,12 +36,6 @@ from aiverify.formats.zip_archive import examine_zip
 from aiverify.rules import finding
 
 _NOT_EXAMINED = {
-    Format.GGUF: "GGUF",
-    Format.HDF5: "HDF5 (Keras)",
-    Format.ONNX: "ONNX",
-    Format.TENSORFLOW: "TensorFlow",
-    Format.TFLITE: "TFLite",
-    Format.MSGPACK: "msgpack (Flax)",
     Format.SEVEN_ZIP: "a 7z archive: unpack it and examine what comes out",
     Format.ARCHIVE: "an archive of another kind (rar, cab, ar): unpack it and examine what comes out",
 }
@@ -49,7 +47,7 @@ def recognise(location: Path, path: str) -> Format:
     """What the file at ``location`` is, by its first bytes. Raises FormatError if it cannot be read."""
     try:
         with location.open("rb", buffering=0) as raw, on_disk(raw) as content:
-            return _recognise(content, path)
+            return _recognise(content, path, Folder(location))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # of mmap, when the file is cut to nothing while it is open
@@ -60,7 +58,7 @@ def examine(location: Path, path: str, options: ScanOptions) -> Examination:
     """Examine the file at ``location``, which the artifact calls ``path``. Raises FormatError if it cannot be read."""
     try:
         with location.open("rb", buffering=0) as raw, on_disk(raw) as content:
-            examination = _examine(content, path, options, Nesting(_READERS))
+            examination = _examine(content, path, options, Nesting(_READERS, Folder(location)))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # of mmap, when the file is cut to nothing while it is open
@@ -74,7 +72,7 @@ def examine(location: Path, path: str, options: ScanOptions) -> Examination:
 
 
 def _examine(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
-    kind = _recognise(content, path)
+    kind = _recognise(content, path, nesting.folder)
     examination = _dispatch(content, path, kind, options, nesting)
     _look_behind(content, kind, examination, path, options, nesting)
     if not keeps_promise(path, examination.format):
@@ -83,17 +81,43 @@ def _examine(content: Content, path: str, options: ScanOptions, nesting: Nesting
     return examination
 
 
-def _recognise(content: Content, path: str) -> Format:
-    kind = sniff(bytes(content.data[:HEAD]), path, content.size)
-    if kind in (Format.EMPTY, Format.PICKLE, Format.TORCH_LEGACY):
+def _recognise(content: Content, path: str, folder: Folder | None) -> Format:
+    head = bytes(content.data[:HEAD])
+    kind = sniff(head, path, content.size)
+    if kind in (Format.EMPTY, Format.TORCH_LEGACY) or is_pickle(head):
         return kind
-    return Format.PICKLE if runs_as_pickle(content.data) else kind
+    other = _by_structure(content, path, kind, folder) if kind in UNDECIDED else kind
+    if other is Format.PICKLE or runs_as_pickle(content.data):
+        return Format.PICKLE
+    return other
+
+
+def _by_structure(content: Content, path: str, kind: Format, folder: Folder | None) -> Format:
+    """What a file is that does not say so in its first bytes, and would be taken for ``kind``."""
+    message = kind_of_message(content.data)
+    if message is not None:
+        return message if isinstance(message, Format) else Format.FOREIGN
+    if kind is Format.UNKNOWN and begins_like_flax(content.data):
+        return Format.MSGPACK
+    if kind in (Format.UNKNOWN, Format.PICKLE, Format.TENSORFLOW):
+        numbers = folder is not None and folder.numbers_of() is not None
+        if numbers or (path.endswith(".index") and ends_like_table(bytes(content.data[-16:]))):
+            return Format.RAW
+    return kind
 
 
 def _look_behind(
     content: Content, kind: Format, examination: Examination, path: str, options: ScanOptions, nesting: Nesting
 ) -> None:
-    """Examine a zip archive at the end of another file: readers of archives look for them from there."""
+    """Examine what other readers find in a file behind its beginning.
+
+    Readers of zip archives look for them from the end, the one of HDF5 at 512 bytes and every power of two above.
+    """
+    if kind not in (Format.HDF5, *_HOLDERS):
+        for start in hdf5_starts(content.data):
+            text = f"an HDF5 file begins at byte {start} of the file, which begins as {kind}"
+            examination.findings.append(finding("AIV402", text, file=path, offset=start))
+            nesting.look(content, path, examination, path, options, member=f"HDF5 at byte {start}", reader="hdf5")
     if kind in _HOLDERS or (kind in _PICKLED and not any(item.rule == "AIV308" for item in examination.findings)):
         return
     if not ends_in_zip(content.file, content.size):
@@ -119,7 +143,13 @@ def _as_pickle(content: Content, path: str, options: ScanOptions, nesting: Nesti
     return examine_pickle(content.data, path, options, nesting)
 
 
-_READERS = {"content": _examine, "torch": _as_torch_loads, "pickle": _as_pickle, "zip": examine_zip}
+_READERS = {
+    "content": _examine,
+    "torch": _as_torch_loads,
+    "pickle": _as_pickle,
+    "zip": examine_zip,
+    "hdf5": READERS[Format.HDF5],
+}
 # Formats that hold archives as their members do, and those that may hold one as a value.
 _HOLDERS = frozenset((Format.EMPTY, Format.ZIP, Format.TAR, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE))
 _PICKLED = frozenset((Format.PICKLE, Format.TORCH_LEGACY, Format.NPY))
@@ -152,17 +182,10 @@ def _dispatch(content: Content, path: str, kind: Format, options: ScanOptions, n
             Format.TEMPLATE: examine_template,
             Format.SENTENCEPIECE: examine_sentencepiece,
         }[kind]
-        return reader(_whole(content.file, content.size), path)
+        return reader(whole(content.file, content.size), path)
+    if kind in READERS:
+        return READERS[kind](content, path, options, nesting)
     return _by_kind(path, kind)
-
-
-def _whole(file: BinaryIO, size: int) -> bytes:
-    """The whole file; an unbuffered read may return less than asked for."""
-    file.seek(0)
-    parts = []
-    while part := file.read(max(size, 1)):
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _tar(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
@@ -194,6 +217,6 @@ def _by_kind(path: str, kind: Format) -> Examination:
     elif kind is Format.UNKNOWN:
         examination.unexamined.append(Unexamined(file=path, reason="an unknown format"))
     elif kind in _NOT_EXAMINED:
-        reason = f"{_NOT_EXAMINED[kind]}: recognised, but not examined yet"
+        reason = f"{_NOT_EXAMINED[kind]}: recognised, but not examined"
         examination.unexamined.append(Unexamined(file=path, reason=reason))
     return examination

@@ -9,12 +9,13 @@ Source: https://flatbuffers.dev/internals/
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from aiverify.errors import AiverifyError
 from aiverify.pickles.reading import Buffer
 
-MAX_STEPS = 20_000_000
+MAX_STEPS = 5_000_000
 
 
 class MalformedTableError(AiverifyError):
@@ -23,10 +24,11 @@ class MalformedTableError(AiverifyError):
 
 @dataclass(slots=True)
 class FlatBuffer:
-    """A file of tables. ``steps`` counts what was followed."""
+    """A file of tables. ``steps`` counts what was followed; ``end`` is where the last of it ends."""
 
     data: Buffer
     steps: int = field(default=0)
+    end: int = field(default=0)
 
     def root(self) -> Table:
         """The table that the file begins with. Raises MalformedTableError."""
@@ -37,8 +39,10 @@ class FlatBuffer:
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise MalformedTableError(f"more than {MAX_STEPS} values")
-        if not 0 <= position <= len(self.data) - struct.calcsize(code):
+        end = position + struct.calcsize(code)
+        if position < 0 or end > len(self.data):
             raise MalformedTableError(f"an offset to byte {position}, outside the file")
+        self.end = max(self.end, end)
         return int(struct.unpack_from("<" + code, self.data, position)[0])
 
     def table(self, position: int) -> Table:
@@ -47,6 +51,7 @@ class FlatBuffer:
         size = self.number("H", fields)
         if size < 4 or size % 2 or fields + size > len(self.data):
             raise MalformedTableError(f"a table at byte {position} with a list of fields of {size} bytes")
+        self.reach(max(fields + size, position + self.number("H", fields + 2)))
         return Table(self, position, fields, size)
 
     def vector(self, position: int, width: int) -> Vector:
@@ -54,7 +59,14 @@ class FlatBuffer:
         length = self.number("I", position)
         if length * width > len(self.data) - position - 4:
             raise MalformedTableError(f"a vector of {length} elements at byte {position}, longer than the file")
+        self.reach(position + 4 + length * width)
         return Vector(position + 4, length)
+
+    def reach(self, end: int) -> None:
+        """Note that something ends at the byte ``end``. Raises MalformedTableError if that is outside the file."""
+        if end > len(self.data):
+            raise MalformedTableError(f"a table or a vector ends at byte {end}, outside the file")
+        self.end = max(self.end, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +112,24 @@ class Table:
         target = self._target(index)
         return Vector(0, 0) if target is None else self.buffer.vector(target, width)
 
-    def tables(self, index: int) -> list[Table]:
+    def tables(self, index: int) -> Iterator[Table]:
         """The tables in the field ``index``."""
         vector = self.vector(index, 4)
-        places = range(vector.start, vector.start + 4 * vector.length, 4)
-        return [self.buffer.table(place + self.buffer.number("I", place)) for place in places]
+        for place in range(vector.start, vector.start + 4 * vector.length, 4):
+            yield self.buffer.table(place + self.buffer.number("I", place))
+
+    def reach_whatever(self, index: int) -> None:
+        """Take whatever a field may refer to for a part of the file, where its type is not known here."""
+        place = self._place(index)
+        if place is None or place + 4 > len(self.buffer.data):
+            return
+        target = place + self.buffer.number("I", place)
+        room = len(self.buffer.data) - target - 4
+        if room < 0:
+            return
+        length = self.buffer.number("I", target)
+        width = next((width for width in (8, 4, 1) if length * width <= room), 0)
+        self.buffer.reach(target + 4 + length * width)
 
     def string(self, index: int, limit: int) -> bytes | None:
         """The first ``limit`` bytes of the string, or vector of bytes, in the field ``index``."""

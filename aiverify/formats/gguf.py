@@ -3,7 +3,8 @@
 The rules:
 
 - Every count, length and offset is checked against the file before it is used; numbers do not overflow here.
-- Keys and tensor names stand once each. A name is at most 64 bytes, a key at most 65,535.
+- Keys and tensor names stand once each. A name is at most 64 bytes, a key at most 1,024 (the format allows
+  for 65,535, and nobody writes them).
 - Tensors lie in the data section, aligned, one behind the other, and fill it: no overlaps, no holes beyond the
   padding, nothing behind the last one.
 - Chat templates are judged like those of a tokenizer's configuration. Other values may be anything but a program.
@@ -21,64 +22,29 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
 from aiverify.errors import AiverifyError
-from aiverify.formats.embedded import PROBE, program
+from aiverify.formats.complaints import Complaints
+from aiverify.formats.embedded import PROBE
+from aiverify.formats.gguf_types import TENSOR_TYPES
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.safetensors import is_plain, shown
 from aiverify.formats.template import suspicious
 from aiverify.pickles.reading import Buffer
-from aiverify.rules import finding
 
 MAX_ENTRIES = 65_536
-MAX_TENSORS = 1_000_000
-MAX_ELEMENTS = 50_000_000
+MAX_TENSORS = 100_000
+MAX_STRINGS = 5_000_000
 MAX_DIMENSIONS = 4
-MAX_KEY = 65_535
+MAX_KEY = 1_024
 MAX_NAME = 64
 MAX_STRING = 16 << 20
+MAX_TEMPLATES = 4 << 20
 DEFAULT_ALIGNMENT = 32
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 #: Value types with a fixed size: their ``struct`` codes.
 _FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", _BOOL: "B", 10: "Q", 11: "q", 12: "d"}
-_KEPT = 64  # elements of an array of strings that are kept besides its length
-
-#: Tensor types: elements per block, and bytes per block.
-TENSOR_TYPES: dict[int, tuple[int, int]] = {
-    0: (1, 4),
-    1: (1, 2),
-    2: (32, 18),
-    3: (32, 20),
-    6: (32, 22),
-    7: (32, 24),
-    8: (32, 34),
-    9: (32, 40),
-    10: (256, 84),
-    11: (256, 110),
-    12: (256, 144),
-    13: (256, 176),
-    14: (256, 210),
-    15: (256, 292),
-    16: (256, 66),
-    17: (256, 74),
-    18: (256, 98),
-    19: (256, 50),
-    20: (32, 18),
-    21: (256, 110),
-    22: (256, 82),
-    23: (256, 136),
-    24: (1, 1),
-    25: (1, 2),
-    26: (1, 4),
-    27: (1, 8),
-    28: (1, 8),
-    29: (256, 56),
-    30: (1, 2),
-    34: (256, 54),
-    35: (256, 66),
-    39: (32, 17),
-    40: (64, 36),
-    41: (128, 18),
-}
+_SHORT = 64  # bytes of a string in an array that are too few to be worth a look: most are tokens
+_LOOKED_AT = 64  # elements of an array that are worth one all the same
 
 _TEMPLATE = re.compile(r"tokenizer\.chat_template(?:\..*)?")
 _TOKENS = "tokenizer.ggml.tokens"
@@ -92,11 +58,10 @@ class MalformedGgufError(AiverifyError):
 
 
 class _Array(NamedTuple):
-    """An array of the value type ``kind``: how many elements, and the first strings of it."""
+    """An array of the value type ``kind``, and how many elements it has."""
 
     kind: int
     length: int
-    strings: tuple[bytes, ...]
 
 
 class _Tensor(NamedTuple):
@@ -105,7 +70,8 @@ class _Tensor(NamedTuple):
     size: int
 
 
-_Value = int | float | bytes | _Array
+#: A string is judged when it is read, and not kept.
+_Value = int | float | None | _Array
 
 
 @dataclass(slots=True)
@@ -119,25 +85,17 @@ class _Content:
 def examine_gguf(data: Buffer, path: str) -> Examination:
     """Examine one GGUF file."""
     examination = Examination(format=Format.GGUF)
+    complaints = Complaints(examination, path)
     try:
-        content = _read(data)
+        content = _read(_Cursor(data), complaints)
         for complaint in _vocabulary(content.metadata):
-            examination.findings.append(finding("AIV404", f"a GGUF file with {complaint}", file=path))
+            complaints.say("AIV404", f"a GGUF file with {complaint}")
         tail = _layout(content, len(data))
     except MalformedGgufError as error:
-        examination.findings.append(finding("AIV404", f"not a valid GGUF file: {error}", file=path))
+        complaints.say("AIV404", f"not a valid GGUF file: {error}")
         return examination
     if tail is not None:
-        text = f"{len(data) - tail} bytes follow the last tensor"
-        examination.findings.append(finding("AIV414", text, file=path, offset=tail))
-    for key, value in _strings(content.metadata):
-        if _TEMPLATE.fullmatch(key):
-            reason = suspicious(value.decode("utf-8", "replace"))
-            if reason is not None:
-                examination.findings.append(finding("AIV503", f"{key}: {reason}", file=path))
-        kind = program(value[:PROBE])
-        if kind is not None:
-            examination.findings.append(finding("AIV411", f"the value of {shown(key)} is {kind}", file=path))
+        complaints.say("AIV414", f"{len(data) - tail} bytes follow the last tensor", offset=tail)
     return examination
 
 
@@ -149,7 +107,8 @@ class _Cursor:
         self.size = len(data)
         self.position = 4
         self.order = "<"
-        self.elements = 0
+        self.strings = 0
+        self.templates = 0
 
     def number(self, code: str) -> int | float:
         form = self.order + code
@@ -184,8 +143,7 @@ def refuse(reason: str) -> NoReturn:
     raise MalformedGgufError(reason)
 
 
-def _read(data: Buffer) -> _Content:
-    cursor = _Cursor(data)
+def _read(cursor: _Cursor, complaints: Complaints) -> _Content:
     version = cursor.unsigned("I")
     if version >= 1 << 16:  # a small number in the other byte order
         cursor.order, cursor.position = ">", 4
@@ -200,7 +158,7 @@ def _read(data: Buffer) -> _Content:
         key = _name(cursor.string(MAX_KEY, "a key"), "key")
         if key in content.metadata:
             refuse(f"the key {shown(key)} stands twice")
-        content.metadata[key] = _value(cursor, cursor.unsigned("I"))
+        content.metadata[key] = _value(cursor, key, complaints)
     content.alignment = _alignment(content.metadata)
     seen: set[str] = set()
     for _ in range(tensors):
@@ -223,11 +181,13 @@ def _name(raw: bytes, what: str) -> str:
     return name
 
 
-def _value(cursor: _Cursor, kind: int) -> _Value:
+def _value(cursor: _Cursor, key: str, complaints: Complaints) -> _Value:
+    kind = cursor.unsigned("I")
     if kind == _STRING:
-        return cursor.string(MAX_STRING, "a string")
+        _judge(cursor, key, cursor.string(MAX_STRING, "a string"), complaints)
+        return None
     if kind == _ARRAY:
-        return _array(cursor)
+        return _array(cursor, key, complaints)
     code = _FIXED.get(kind)
     if code is None:
         refuse(f"the value type {kind} at byte {cursor.position}")
@@ -237,24 +197,35 @@ def _value(cursor: _Cursor, kind: int) -> _Value:
     return value
 
 
-def _array(cursor: _Cursor) -> _Array:
-    """An array; of strings only the first are kept. Arrays of arrays are read by no loader and refused."""
+def _array(cursor: _Cursor, key: str, complaints: Complaints) -> _Array:
+    """An array. Arrays of arrays are read by no loader and refused."""
     kind, length = cursor.unsigned("I"), cursor.unsigned("Q")
-    cursor.elements += length
-    if cursor.elements > MAX_ELEMENTS:
-        refuse(f"arrays of more than {MAX_ELEMENTS} elements, at byte {cursor.position}")
     code = _FIXED.get(kind)
     if code is not None:
         cursor.skip(length * struct.calcsize(code))
-        return _Array(kind, length, ())
+        return _Array(kind, length)
     if kind != _STRING:
         refuse(f"an array of the value type {kind} at byte {cursor.position}")
-    kept = []
+    cursor.strings += length
+    if cursor.strings > MAX_STRINGS:
+        refuse(f"arrays of more than {MAX_STRINGS} strings, at byte {cursor.position}")
     for index in range(length):
         text = cursor.string(MAX_STRING, "a string")
-        if index < _KEPT or len(text) > MAX_NAME:  # a token is short; what is not is worth a look
-            kept.append(text)
-    return _Array(kind, length, tuple(kept))
+        if index < _LOOKED_AT or len(text) > _SHORT:
+            _judge(cursor, key, text, complaints)
+    return _Array(kind, length)
+
+
+def _judge(cursor: _Cursor, key: str, value: bytes, complaints: Complaints) -> None:
+    if _TEMPLATE.fullmatch(key):
+        cursor.templates += len(value)
+        if cursor.templates > MAX_TEMPLATES:
+            complaints.gap(f"chat templates of more than {MAX_TEMPLATES} bytes")
+            return
+        reason = suspicious(value.decode("utf-8", "replace"))
+        if reason is not None:
+            complaints.say("AIV503", f"{key}: {reason}")
+    complaints.judge_value(value[:PROBE], f"the value of {shown(key)}")
 
 
 def _alignment(metadata: dict[str, _Value]) -> int:
@@ -320,11 +291,3 @@ def _vocabulary(metadata: dict[str, _Value]) -> Iterator[str]:
             if value in _NO_TOKEN:
                 continue
             yield f"{shown(key)} = {value}, beyond its {tokens.length} tokens"
-
-
-def _strings(metadata: dict[str, _Value]) -> Iterator[tuple[str, bytes]]:
-    for key, value in metadata.items():
-        if isinstance(value, bytes):
-            yield key, value
-        elif isinstance(value, _Array):
-            yield from ((key, text) for text in value.strings)

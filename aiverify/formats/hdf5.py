@@ -8,22 +8,29 @@ Source: https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html (sup
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
-from typing import BinaryIO
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 from aiverify.finding import Unexamined
+from aiverify.formats.complaints import Complaints
+from aiverify.formats.content import Allowance, Content
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.keras import judge_configuration
 from aiverify.formats.safetensors import shown
+from aiverify.pickles.reading import Buffer
 from aiverify.rules import finding
 
 SECONDS = 30
 MEMORY = 2 << 30
-MAX_REPORTED = 100
 _LONGEST_ANSWER = 64 << 20
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _BOOT = """
 import sys
@@ -33,8 +40,19 @@ main(seconds, memory)
 """
 
 
-def examine_hdf5(file: BinaryIO, size: int, path: str) -> Examination:
-    """Examine one HDF5 file of ``size`` bytes."""
+def hdf5_starts(data: Buffer) -> list[int]:
+    """Where else than at its beginning the HDF5 library finds a file in ``data``: after 512 bytes, 1024, 2048, …"""
+    starts, place = [], 512
+    while place + len(_SIGNATURE) <= len(data):
+        if data[place : place + len(_SIGNATURE)] == _SIGNATURE:
+            starts.append(place)
+        place *= 2
+    return starts
+
+
+def examine_hdf5(content: Content, path: str, allowance: Allowance) -> Examination:
+    """Examine one HDF5 file. One that is no file of its own is copied into one without a name, from ``allowance``."""
+    file, size = content.file, content.size
     examination = Examination(format=Format.HDF5)
     if importlib.util.find_spec("h5py") is None:
         reason = "HDF5 is examined with h5py: install it with `pip install 'aiverify-weights[hdf5]'`"
@@ -45,13 +63,35 @@ def examine_hdf5(file: BinaryIO, size: int, path: str) -> Examination:
         text = f"{size - end} bytes follow the end of the HDF5 file"
         examination.findings.append(finding("AIV414", text, file=path, offset=end))
     try:
-        described = _described(file)
+        with _own(content, allowance) as own:
+            described = _described(own)
     except _ChildError as error:
         examination.findings.append(finding("AIV404", f"the HDF5 library does not read it: {error}", file=path))
         examination.unexamined.append(Unexamined(file=path, reason=str(error)))
         return examination
     _judge(described, path, examination)
     return examination
+
+
+@contextlib.contextmanager
+def _own(content: Content, allowance: Allowance) -> Iterator[BinaryIO]:
+    """A file of the operating system with the bytes of ``content``. Raises _ChildError when there is no room for it."""
+    try:
+        content.file.fileno()
+    except (OSError, ValueError):
+        if content.size > allowance.inflated:
+            raise _ChildError(f"{content.size} bytes are more than may be put aside for it") from None
+        allowance.inflated -= content.size
+        with tempfile.TemporaryFile() as copy:
+            content.file.seek(0)
+            try:
+                shutil.copyfileobj(content.file, copy, 1 << 20)
+                copy.flush()
+            except OSError as error:
+                raise _ChildError(f"no room to put it aside: {error.strerror or error}") from error
+            yield cast("BinaryIO", copy)
+        return
+    yield content.file
 
 
 class _ChildError(Exception):
@@ -99,19 +139,23 @@ def _end_of_file(file: BinaryIO) -> int | None:
 
 
 def _judge(described: dict[str, object], path: str, examination: Examination) -> None:
-    outside, filters, attributes = (described.get(key) for key in ("outside", "filters", "attributes"))
-    for place, what, target in _rows(outside, 3):
-        text = f"{shown(place)} takes its data from {shown(target)} ({what})"
-        examination.findings.append(finding("AIV415", text, file=path))
-    for place, number in _rows(filters, 2):
-        text = f"{shown(place)} is packed with the filter {number}, which a library of its own unpacks"
-        examination.findings.append(finding("AIV413", text, file=path))
+    complaints = Complaints(examination, path)
+    for place, what, target in _rows(described.get("outside"), 3):
+        complaints.say("AIV415", f"{shown(place)} takes its data from {shown(target)} ({what})")
+    for place, number in _rows(described.get("filters"), 2):
+        complaints.say("AIV413", f"{shown(place)} is packed with the filter {number}, which a library unpacks")
+    for place, kind in _rows(described.get("programs"), 2):
+        complaints.say("AIV411", f"the attribute {shown(place)} is {kind}")
+    unread = described.get("unread")
+    for place in unread if isinstance(unread, list) else []:
+        complaints.gap(f"the attribute {shown(str(place))} was not read")
+    attributes = described.get("attributes")
     for name, text in (attributes if isinstance(attributes, dict) else {}).items():
-        if str(name).endswith("@model_config"):
+        if str(name).endswith(("@model_config", "@training_config")):
             try:
                 configuration = json.loads(text)
             except (ValueError, RecursionError):
-                examination.findings.append(finding("AIV504", "the model's configuration is not JSON", file=path))
+                complaints.say("AIV504", f"{shown(str(name))} is not JSON")
                 continue
             examination.findings += judge_configuration(configuration, path)
 
@@ -120,4 +164,4 @@ def _rows(value: object, width: int) -> list[list[str]]:
     """The rows of a list that the child gave, as text."""
     rows = value if isinstance(value, list) else []
     kept = [row for row in rows if isinstance(row, list) and len(row) == width]
-    return [[str(item) for item in row] for row in kept[:MAX_REPORTED]]
+    return [[str(item) for item in row] for row in kept]

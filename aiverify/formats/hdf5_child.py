@@ -1,16 +1,19 @@
 """The child process that opens HDF5: looks at one file, the one on its standard input, and describes it as JSON.
 
-The HDF5 library is C and meets hostile bytes here, under limits on memory, time, files and processes. Links that lead
+The HDF5 library is C and meets hostile bytes here, under limits (``confinement``). Links that lead
 out of the file are named, not followed; no dataset is read.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import resource
 import sys
 from typing import Any
+
+from aiverify.formats.embedded import PROBE, Search
+from aiverify.pickles.confinement import allow, close_doors
 
 MAX_OBJECTS = 200_000
 MAX_TEXT = 16 << 20
@@ -25,9 +28,11 @@ def main(seconds: int, memory: int) -> None:
     import h5py
 
     answers = os.fdopen(os.dup(1), "w")
-    _close_doors(seconds, memory)
+    allow(seconds)
+    close_doors(memory)
+    sys.setrecursionlimit(500)
     try:
-        with h5py.File("/dev/fd/0", "r", locking=False) as file:
+        with open(0, "rb", buffering=0) as raw, h5py.File(raw, "r") as file:
             answer = _describe(h5py, file)
     except Exception as error:  # noqa: BLE001 - whatever h5py raises on hostile bytes is the answer
         answer = {"error": f"{type(error).__name__}: {error}"[:300]}
@@ -36,29 +41,22 @@ def main(seconds: int, memory: int) -> None:
     os._exit(0)  # closing objects of a broken file may crash, too; there is nothing left to say
 
 
-def _close_doors(seconds: int, memory: int) -> None:
-    for limit, value in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 32),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        value = value if hard < 0 else min(value, hard)
-        resource.setrlimit(limit, (value, value))
-    sys.setrecursionlimit(500)
-
-
 def _describe(h5py: Any, file: Any) -> dict[str, object]:
-    described: dict[str, Any] = {"attributes": {}, "outside": [], "filters": [], "objects": 0}
+    described: dict[str, Any] = {
+        "attributes": {},
+        "outside": [],
+        "filters": [],
+        "unread": [],
+        "programs": [],
+        "objects": 0,
+    }
+    search = Search()
     root = h5py.h5o.get_info(file["/"].id)
     seen = {(root.fileno, root.addr)}
     pending = [("/", file)]
     while pending:
         name, group = pending.pop()
-        _attributes(name, group, described)
+        _attributes(name, group, described, search)
         for key in group:
             described["objects"] += 1
             if described["objects"] > MAX_OBJECTS:
@@ -76,16 +74,30 @@ def _describe(h5py: Any, file: Any) -> dict[str, object]:
                 if isinstance(inner, h5py.Group):
                     pending.append((path, inner))
                 elif isinstance(inner, h5py.Dataset):
+                    _attributes(path, inner, described, search)
                     _dataset(path, inner, described)
     return described
 
 
-def _attributes(name: str, group: Any, described: dict[str, Any]) -> None:
-    for key in _ATTRIBUTES:
-        if key in group.attrs:
-            value = group.attrs[key]
+def _attributes(name: str, item: Any, described: dict[str, Any], search: Search) -> None:
+    """Keep the attributes that a loader acts on; of the others, say which are programs: PyTables unpickles them."""
+    for key in item.attrs:
+        described["objects"] += 1
+        kept = item.attrs.get_id(key)
+        if math.prod(kept.shape or ()) * kept.dtype.itemsize > MAX_TEXT or described["objects"] > MAX_OBJECTS:
+            described["unread"].append(f"{name}@{key}")
+            continue
+        value = item.attrs[key]
+        raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else getattr(value, "tobytes", bytes)()
+        raw = value if isinstance(value, bytes) else raw
+        kind = search.program(raw[:PROBE])
+        if kind is not None:
+            described["programs"].append([f"{name}@{key}", kind])
+        if key in _ATTRIBUTES:
             text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
             described["attributes"][f"{name.rstrip('/')}@{key}"] = text[:MAX_TEXT]
+    if search.broke_off:
+        described["unread"].append(f"{name}: its attributes take too long to tell from programs")
 
 
 def _dataset(path: str, dataset: Any, described: dict[str, Any]) -> None:

@@ -18,16 +18,15 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from aiverify.finding import Finding, Severity
+from aiverify.formats.complaints import Complaints
+from aiverify.formats.interface import Examination, Format
 from aiverify.formats.marshalled import MarshalError, read_code
 from aiverify.formats.safetensors import shown
 from aiverify.pickles.graph import Global
 from aiverify.pickles.tables import danger
-from aiverify.rules import finding
 
-MAX_REPORTED = 100
 MAX_CODE = 1 << 20
 MAX_SHOWN = 200
 
@@ -62,16 +61,13 @@ _LOADS = {
 _VOCABULARIES = frozenset(("StringLookup", "IntegerLookup", "TextVectorization", "IndexLookup"))
 
 
-@dataclass(slots=True)
 class _Judge:
-    path: str
-    member: str | None
-    findings: list[Finding] = field(default_factory=list)
+    def __init__(self, path: str, member: str | None) -> None:
+        self.examination = Examination(format=Format.KERAS)
+        self.complaints = Complaints(self.examination, path, member)
 
     def say(self, rule: str, text: str, severity: Severity | None = None, **evidence: object) -> None:
-        if len(self.findings) < MAX_REPORTED:
-            made = finding(rule, text, file=self.path, member=self.member, severity=severity, evidence=evidence)
-            self.findings.append(made)
+        self.complaints.say(rule, text, severity=severity, evidence=evidence)
 
 
 def judge_configuration(config: object, path: str, member: str | None = None) -> list[Finding]:
@@ -79,7 +75,7 @@ def judge_configuration(config: object, path: str, member: str | None = None) ->
     judge = _Judge(path, member)
     for where, entry in _objects(config):
         _judge(judge, where, entry)
-    return judge.findings
+    return judge.examination.findings
 
 
 def _objects(config: object) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -108,7 +104,7 @@ def _judge(judge: _Judge, where: str, entry: Mapping[str, object]) -> None:
         _code(judge, layer, settings.get("code"))
     elif name in _LOADS:
         key, what = _LOADS[name]
-        judge.say("AIV411", f"{layer} ({name}) {what}", value=str(settings.get(key))[:MAX_SHOWN])
+        judge.say("AIV411", f"{layer} ({name}) {what}", value=_text(settings.get(key)))
     elif name in _VOCABULARIES and isinstance(settings.get("vocabulary"), str):
         judge.say("AIV415", f"{layer} ({name}) reads its vocabulary from {shown(str(settings['vocabulary']))}")
     elif name == "function":
@@ -156,8 +152,8 @@ def _code(judge: _Judge, layer: str, encoded: object) -> None:
 
 
 def _function(judge: _Judge, layer: str, entry: Mapping[str, object]) -> None:
-    module, name = entry.get("module"), str(entry.get("config"))
-    text = f"{module}.{name}" if module else name
+    module, name = entry.get("module"), _text(entry.get("config"))
+    text = f"{_text(module)}.{name}" if module else name
     if isinstance(module, str) and _is_own(module) and _COMPUTING.intersection(module.split(".")):
         return
     if module in (None, "builtins"):
@@ -168,11 +164,13 @@ def _function(judge: _Judge, layer: str, entry: Mapping[str, object]) -> None:
         if _danger("builtins", name):
             _foreign(judge, layer, "builtins", name)
             return
-        judge.say("AIV413", f"{layer} calls a function {shown(str(registered or name))} of the process")
+        judge.say(
+            "AIV413", f"{layer} calls a function {shown(_text(registered) if registered else name)} of the process"
+        )
     elif isinstance(module, str) and _is_own(module):
         judge.say("AIV411", f"{layer} calls {shown(text)}, which is no part of a model")
     else:
-        _foreign(judge, layer, str(module), str(name))
+        _foreign(judge, layer, _text(module), name)
 
 
 def _imported(judge: _Judge, layer: str, entry: Mapping[str, object], name: str) -> None:
@@ -190,6 +188,11 @@ def _foreign(judge: _Judge, layer: str, module: str, name: str) -> None:
         judge.say("AIV411", text, Severity.CRITICAL)
     else:
         judge.say("AIV413", f"{layer} imports {shown(f'{module}.{name}')}")
+
+
+def _text(value: object) -> str:
+    """A value as a message may say it; what is no string may be nested without end."""
+    return value[:MAX_SHOWN] if isinstance(value, str) else f"<{type(value).__name__}>"
 
 
 def _is_own(module: str) -> bool:

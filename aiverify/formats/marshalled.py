@@ -47,11 +47,15 @@ class Code:
     bytecode: bytes
 
     def everything(self) -> Iterator[Code]:
-        """This one and the ones inside, outer first."""
-        yield self
-        for constant in self.constants:
-            if isinstance(constant, Code):
-                yield from constant.everything()
+        """This one and the ones inside, outer first, each once: constants may be shared many times over."""
+        pending, seen = [self], {id(self)}
+        while pending:
+            code = pending.pop()
+            yield code
+            for constant in reversed(code.constants):
+                if isinstance(constant, Code) and id(constant) not in seen:
+                    seen.add(id(constant))
+                    pending.append(constant)
 
     def instructions(self) -> list[str]:
         """The instructions, as far as this Python has the same ones; empty when it has others."""
@@ -150,6 +154,7 @@ class _Reader:
         names, constants, bytecode, name = parts["names"], parts["consts"], parts["code"], parts["name"]
         if not (
             isinstance(names, tuple)
+            and all(isinstance(item, str) for item in names)
             and isinstance(constants, tuple)
             and isinstance(bytecode, bytes)
             and isinstance(name, str)

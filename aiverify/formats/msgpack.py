@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from aiverify.errors import AiverifyError
-from aiverify.formats.embedded import PROBE, program
+from aiverify.formats.complaints import Complaints
+from aiverify.formats.embedded import PROBE
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.safetensors import shown
 from aiverify.pickles.reading import Buffer
-from aiverify.rules import finding
 
 MAX_DEPTH = 200
-MAX_VALUES = 20_000_000
+MAX_VALUES = 5_000_000
 MAX_DIMENSIONS = 64
+_FIRST = 500
 
 _WIDTHS = {
     **dict.fromkeys(("bool", "int8", "uint8", "float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz"), 1),
@@ -52,9 +54,24 @@ class _Item(NamedTuple):
     number: int = 0
 
 
+def begins_like_flax(data: Buffer) -> bool:
+    """Whether a file is a map of parameters: one of the first values is an array as Flax writes it."""
+    if len(data) < 2 or not (0x81 <= data[0] <= 0x8F or data[0] in (0xDE, 0xDF)):
+        return False
+    try:
+        for item in islice(_items(data, 0, len(data)), _FIRST):
+            if item.kind == "ext":
+                _extension(data, item)
+                return True
+    except MalformedMsgpackError:
+        return False
+    return False
+
+
 def examine_msgpack(data: Buffer, path: str) -> Examination:
     """Examine one file of Flax parameters."""
     examination = Examination(format=Format.MSGPACK)
+    complaints = Complaints(examination, path)
     end = 0
     try:
         for item in _items(data, 0, len(data)):
@@ -62,15 +79,13 @@ def examine_msgpack(data: Buffer, path: str) -> Examination:
             if item.kind == "ext":
                 _extension(data, item)
             elif item.kind in ("str", "bin"):
-                kind = program(bytes(data[item.start : min(item.end, item.start + PROBE)]))
-                if kind is not None:
-                    examination.findings.append(finding("AIV411", f"a value is {kind}", file=path, offset=item.start))
+                value = bytes(data[item.start : min(item.end, item.start + PROBE)])
+                complaints.judge_value(value, "a value", item.start)
     except MalformedMsgpackError as error:
-        examination.findings.append(finding("AIV404", f"not valid Flax parameters: {error}", file=path))
+        complaints.say("AIV404", f"not valid Flax parameters: {error}")
         return examination
     if end != len(data):
-        text = f"{len(data) - end} bytes follow the value"
-        examination.findings.append(finding("AIV414", text, file=path, offset=end))
+        complaints.say("AIV414", f"{len(data) - end} bytes follow the value", offset=end)
     return examination
 
 

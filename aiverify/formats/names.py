@@ -18,13 +18,18 @@ _TEXTUAL = frozenset(
     (Format.TEXT, Format.JSON, Format.YAML, Format.EMPTY, Format.PYTHON, Format.SCRIPT, Format.TEMPLATE)
 )
 
-_ZIPPED = frozenset((Format.ZIP, Format.TORCH_ZIP, Format.TORCH_EXPORT, Format.NPZ))
+_ZIPPED = frozenset((Format.ZIP, Format.TORCH_ZIP, Format.TORCH_EXPORT, Format.NPZ, Format.KERAS))
 _COMPRESSED = frozenset((Format.COMPRESSED,))
 
 # A suffix on the left may only hold a format on the right. Suffixes that are not here promise nothing.
 _PROMISES: dict[str, frozenset[Format]] = {
     ".safetensors": frozenset((Format.SAFETENSORS,)),
     ".gguf": frozenset((Format.GGUF,)),
+    ".tflite": frozenset((Format.TFLITE,)),
+    ".msgpack": frozenset((Format.MSGPACK,)),
+    ".pb": frozenset((Format.TENSORFLOW,)),
+    ".pbtxt": frozenset((Format.TENSORFLOW,)),
+    ".pmml": frozenset((Format.PMML,)),
     ".npy": frozenset((Format.NPY,)),
     ".npz": frozenset((Format.NPZ, Format.ZIP)),
     ".h5": frozenset((Format.HDF5,)),
@@ -36,7 +41,8 @@ _PROMISES: dict[str, frozenset[Format]] = {
     ".ckpt": _TORCH | {Format.UNKNOWN},
     ".json": frozenset((Format.JSON,)),
     ".zip": _ZIPPED,
-    **dict.fromkeys((".mar", ".skops", ".keras"), _ZIPPED),
+    **dict.fromkeys((".mar", ".skops"), _ZIPPED),
+    ".keras": frozenset((Format.KERAS, Format.HDF5)),
     ".tar": frozenset((Format.TAR, Format.TORCH_TAR)),
     ".nemo": frozenset((Format.TAR, Format.ZIP, Format.COMPRESSED)),
     ".7z": frozenset((Format.SEVEN_ZIP,)),
@@ -57,14 +63,20 @@ _WEIGHTS = frozenset(
         *(Format.SAFETENSORS, Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.PICKLE, Format.NPY, Format.NPZ, Format.ZIP),
         *(Format.TORCH_EXPORT, Format.TORCH_TAR),
         *(Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK, Format.TAR),
+        *(Format.KERAS, Format.OPENVINO, Format.PMML, Format.RAW, Format.FOREIGN),
         *(Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE, Format.UNKNOWN, Format.LFS_POINTER),
     )
 )
-_CONFIG = frozenset((Format.JSON, Format.YAML, Format.TEMPLATE, Format.SENTENCEPIECE))
+_CONFIG = frozenset((Format.JSON, Format.YAML, Format.XML, Format.TEMPLATE, Format.SENTENCEPIECE))
 _CODE = frozenset((Format.PYTHON, Format.SCRIPT, Format.EXECUTABLE))
 
 # Formats that only a loader of another framework opens, once the artifact has weights for this one.
-OTHER_FRAMEWORK = frozenset((Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK))
+OTHER_FRAMEWORK = frozenset(
+    (
+        *(Format.GGUF, Format.HDF5, Format.KERAS, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK),
+        *(Format.OPENVINO, Format.PMML, Format.RAW, Format.FOREIGN),
+    )
+)
 
 
 # What trainers leave beside the weights to go on from: transformers, accelerate, DeepSpeed.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from aiverify.finding import Location, Unexamined
+from aiverify.formats.beside import Folder
 from aiverify.formats.content import Allowance, Content, Inflated
 from aiverify.formats.interface import Examination, FormatError, ScanOptions
 from aiverify.rules import finding
@@ -24,10 +25,12 @@ Examine: TypeAlias = "Callable[[Content, str, ScanOptions, Nesting], Examination
 class Nesting:
     """How files inside a file are examined: by what, how deep this one lies, and what is left to spend.
 
-    ``readers`` are those that a loader uses whatever the content looks like; the others go by ``content``.
+    ``readers`` are those that a loader uses whatever the content looks like; the others go by ``content``. ``folder``
+    is where the file lies; files inside of it have none.
     """
 
     readers: Mapping[str, Examine]
+    folder: Folder | None = None
     depth: int = 0
     allowance: Allowance = field(default_factory=Allowance)
 
@@ -57,7 +60,7 @@ class Nesting:
             outer.unexamined.append(Unexamined(file=path, member=place, reason=reason))
             return None
         self.allowance.members -= 1
-        deeper = replace(self, depth=self.depth + 1)
+        deeper = replace(self, depth=self.depth + 1, folder=None)
         try:
             inner = self.readers[reader](content, name, options, deeper)
         except (FormatError, OSError, ValueError) as error:

@@ -17,19 +17,20 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from aiverify.errors import AiverifyError
-from aiverify.finding import Severity
-from aiverify.formats.embedded import PROBE, program
+from aiverify.formats.complaints import Complaints
+from aiverify.formats.embedded import PROBE
 from aiverify.formats.interface import Examination, Format
-from aiverify.formats.protobuf import Field, MalformedMessageError, Message, numbers
+from aiverify.formats.onnx_types import TYPE_BITS
+from aiverify.formats.protobuf import Field, MalformedMessageError, Message, Schema, numbers
 from aiverify.formats.safetensors import shown
 from aiverify.pickles.reading import Buffer
-from aiverify.rules import finding
 
 MAX_DEPTH = 50
-MAX_REPORTED = 100
+MAX_NAMES = 10_000
+MAX_PLACES = 64
 _NAME = 1000
 
-#: Size of a file beside the model, in bytes; ``None`` when there is none.
+#: Size of a file beside the model, in bytes; ``None`` when there is none that may be read.
 Neighbour = Callable[[str], "int | None"]
 
 _STANDARD = frozenset(("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training"))
@@ -40,7 +41,12 @@ _RUNTIME = frozenset(
 _CALLS_CODE = frozenset(("PyOp", "PythonOp", "PythonOpGrad", "PyCustomOp", "ATen", "ExternalOp"))
 
 # Field numbers of onnx.proto.
-_GRAPH, _OPSETS, _METADATA, _TRAINING, _FUNCTIONS = 7, 8, 14, 20, 25
+_MODEL = Schema(
+    numbers=frozenset((1, 5)),
+    ranges=frozenset((2, 3, 4, 6, 7, 8, 14, 20, 25, 26)),
+    once=frozenset((1, 2, 3, 4, 5, 6, 7)),
+)
+_GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25
 _NODE, _INITIALIZER, _SPARSE = 1, 5, 15
 _OP_TYPE, _ATTRIBUTE, _DOMAIN = 4, 5, 7
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
@@ -48,36 +54,6 @@ _STRING, _TENSOR, _SUBGRAPH, _STRINGS, _TENSORS, _SUBGRAPHS = 4, 5, 6, 9, 10, 11
 _SPARSE_TENSOR, _SPARSE_TENSORS = 22, 23
 _DIMS, _DATA_TYPE, _STRING_DATA, _TENSOR_NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 6, 8, 9, 13, 14
 
-#: Bits per element of the data types; strings have none.
-TYPE_BITS: dict[int, int] = {
-    1: 32,
-    2: 8,
-    3: 8,
-    4: 16,
-    5: 16,
-    6: 32,
-    7: 64,
-    9: 8,
-    10: 16,
-    11: 64,
-    12: 32,
-    13: 64,
-    14: 64,
-    15: 128,
-    16: 16,
-    17: 8,
-    18: 8,
-    19: 8,
-    20: 8,
-    21: 4,
-    22: 4,
-    23: 4,
-    24: 8,
-    25: 2,
-    26: 2,
-    27: 6,
-    28: 6,
-}
 _BYTES = frozenset((2, 3))
 _STRING_TYPE = 8
 
@@ -86,14 +62,15 @@ class MalformedOnnxError(AiverifyError):
     """The file breaks a rule. The message names the place."""
 
 
-def examine_onnx(data: Buffer, path: str, neighbour: Neighbour) -> Examination:
-    """Examine one ONNX model. ``neighbour`` knows the files in its folder."""
+def examine_onnx(data: Buffer, path: str, neighbour: Neighbour | None) -> Examination:
+    """Examine one ONNX model. ``neighbour`` knows the files in its folder; there is none for a member of an archive."""
     examination = Examination(format=Format.ONNX)
-    walk = _Walk(data, path, neighbour, examination)
+    complaints = Complaints(examination, path)
+    walk = _Walk(data, neighbour, complaints)
     try:
         walk.model()
     except (MalformedMessageError, MalformedOnnxError) as error:
-        examination.findings.append(finding("AIV404", f"not a valid ONNX model: {error}", file=path))
+        complaints.say("AIV404", f"not a valid ONNX model: {error}")
     return examination
 
 
@@ -104,11 +81,10 @@ class _Walk:
     that tensors are in.
     """
 
-    def __init__(self, data: Buffer, path: str, neighbour: Neighbour, examination: Examination) -> None:
+    def __init__(self, data: Buffer, neighbour: Neighbour | None, complaints: Complaints) -> None:
         self.data = data
-        self.path = path
         self.neighbour = neighbour
-        self.examination = examination
+        self.complaints = complaints
         self.operators: dict[tuple[str, str], int] = {}
         self.functions: set[tuple[str, str]] = set()
         self.outside: dict[str, int | None] = {}
@@ -128,12 +104,12 @@ class _Walk:
                 self._training(message.inner(field))
         if graphs != 1:
             raise MalformedOnnxError(f"{graphs} graphs, where there must be one")
+        if (said := _MODEL.complaint(Message.whole(self.data))) is not None:
+            self._say("AIV414", f"the model has {said[0]}", said[1])
         self._judge_operators()
 
-    def _say(self, rule: str, text: str, offset: int, severity: Severity | None = None) -> None:
-        if len(self.examination.findings) < MAX_REPORTED:
-            said = finding(rule, text, file=self.path, offset=offset, severity=severity)
-            self.examination.findings.append(said)
+    def _say(self, rule: str, text: str, offset: int) -> None:
+        self.complaints.say(rule, text, offset=offset)
 
     # graphs and nodes
 
@@ -163,6 +139,7 @@ class _Walk:
             elif field.number == _FUNCTION_NODE:
                 self._node(function.inner(field), 0)
         self.functions.add((domain, name))
+        self._limit(len(self.functions), "functions")
 
     def _node(self, node: Message, depth: int) -> None:
         operator = domain = ""
@@ -174,6 +151,11 @@ class _Walk:
             elif field.number == _ATTRIBUTE:
                 self._attribute(node.inner(field), depth)
         self.operators.setdefault((domain, operator), node.start)
+        self._limit(len(self.operators), "kinds of operators")
+
+    def _limit(self, number: int, what: str) -> None:
+        if number > MAX_NAMES:
+            raise MalformedOnnxError(f"more than {MAX_NAMES} {what}")
 
     def _attribute(self, attribute: Message, depth: int) -> None:
         for field in attribute:
@@ -204,9 +186,7 @@ class _Walk:
                 self._value(entry, field, "a metadata value")
 
     def _value(self, message: Message, field: Field, what: str) -> None:
-        kind = program(message.bytes_of(field, PROBE))
-        if kind is not None:
-            self._say("AIV411", f"{what} is {kind}", field.start)
+        self.complaints.judge_value(message.bytes_of(field, PROBE), what, field.start)
 
     def _sparse(self, sparse: Message) -> None:
         for field in sparse:
@@ -232,6 +212,8 @@ class _Walk:
                 self._value(tensor, field, f"an element of tensor {shown(name)}")
             elif field.number == _EXTERNAL:
                 where.append(_pair(tensor.inner(field)))
+                if len(where) > MAX_PLACES:
+                    raise MalformedOnnxError(f"tensor {shown(name)} lies in more than {MAX_PLACES} places")
             elif field.number == _LOCATION:
                 external = field.value == 1
         if kind not in TYPE_BITS and kind != _STRING_TYPE:
@@ -264,7 +246,11 @@ class _Walk:
                 text = f"the data of tensor {shown(name)} lie at {shown(location)}, outside the model's folder"
                 self._say("AIV415", text, place)
                 continue
+            if self.neighbour is None:
+                self.complaints.gap("its tensors lie beside it, which cannot be looked up from where it lies")
+                continue
             if location not in self.outside:
+                self._limit(len(self.outside), "files")
                 self.outside[location] = self.neighbour(location)
                 if self.outside[location] is None:
                     self._say("AIV407", f"the tensors' data are to be in {shown(location)}, which is missing", place)

@@ -11,14 +11,14 @@ Source: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiverify.errors import AiverifyError
 from aiverify.pickles.reading import Buffer
 
-MAX_FIELDS = 20_000_000
+MAX_FIELDS = 5_000_000
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
@@ -45,6 +45,30 @@ class Field(NamedTuple):
     def is_range(self) -> bool:
         """Whether the field is a string, bytes, a message, or packed numbers."""
         return self.value < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The fields of a kind of message: those that are numbers, those that are not, and those that may stand once."""
+
+    numbers: Set[int]
+    ranges: Set[int]
+    once: Set[int]
+
+    def allows(self, field: Field) -> bool:
+        """Whether the kind has such a field."""
+        return field.number in (self.ranges if field.is_range else self.numbers)
+
+    def complaint(self, message: Message) -> tuple[str, int] | None:
+        """The first field that the kind does not have, or has once: what is wrong, and the byte."""
+        seen: set[int] = set()
+        for field in message:
+            if not self.allows(field):
+                return f"a field with the number {field.number}, of which nothing is known here", field.start
+            if field.number in seen and field.number in self.once:
+                return f"a second field with the number {field.number}, of which there may be one", field.start
+            seen.add(field.number)
+        return None
 
 
 @dataclass(slots=True)

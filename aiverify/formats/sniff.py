@@ -12,7 +12,9 @@ import struct
 from pathlib import PurePosixPath
 
 from aiverify.formats.compressed import is_compressed
+from aiverify.formats.foreign import by_content, by_name
 from aiverify.formats.interface import Format
+from aiverify.formats.markup import NET, PMML, is_markup, root_of
 from aiverify.formats.tar import begins_like_tar
 from aiverify.formats.torch_legacy import begins_like_legacy
 
@@ -37,6 +39,9 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     (b"\xfe\xed\xfa\xce", Format.EXECUTABLE),
     (b"\xfe\xed\xfa\xcf", Format.EXECUTABLE),
     (b"\x00asm", Format.EXECUTABLE),
+    (b"jartsr='", Format.EXECUTABLE),  # with MZqFpD: programs that run everywhere, like llamafiles
+    (b"dex\n03", Format.EXECUTABLE),
+    (b"L\0\0\0\x01\x14\x02\0", Format.EXECUTABLE),
     (b"version https://git-lfs.github.com/spec/", Format.LFS_POINTER),
     (b"\x89PNG\r\n\x1a\n", Format.MEDIA),
     (b"\xff\xd8\xff", Format.MEDIA),
@@ -52,6 +57,7 @@ _PICKLE_NAMES = frozenset((".pkl", ".pickle", ".pk", ".p", ".joblib", ".dill", "
 _BY_NAME = {
     ".json": Format.JSON,
     ".jsonl": Format.TEXT,
+    ".pbtxt": Format.TENSORFLOW,
     ".ipynb": Format.JSON,
     ".yaml": Format.YAML,
     ".yml": Format.YAML,
@@ -70,12 +76,21 @@ _BY_NAME = {
 _BINARY_BY_NAME = {
     ".onnx": Format.ONNX,
     ".pb": Format.TENSORFLOW,
+    ".meta": Format.TENSORFLOW,
     ".tflite": Format.TFLITE,
     ".msgpack": Format.MSGPACK,
     ".model": Format.SENTENCEPIECE,
     ".spm": Format.SENTENCEPIECE,
     ".tar": Format.TAR,
 }
+
+#: What the content leaves open, so that more of it than the first bytes has to be looked at.
+UNDECIDED = frozenset(
+    (
+        *(Format.UNKNOWN, Format.PICKLE, Format.TEXT, Format.JSON, Format.YAML, Format.TEMPLATE, Format.PYTHON),
+        *(Format.SCRIPT, Format.ONNX, Format.TENSORFLOW, Format.SENTENCEPIECE, Format.MSGPACK, Format.FOREIGN),
+    )
+)
 
 
 def sniff(head: bytes, path: str, size: int) -> Format:
@@ -85,7 +100,7 @@ def sniff(head: bytes, path: str, size: int) -> Format:
         return Format.EMPTY
     if _is_safetensors(head, size):  # first, because its length may look like the beginning of a pickle
         return Format.SAFETENSORS
-    if _is_pickle(head):
+    if is_pickle(head):
         return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
@@ -96,19 +111,27 @@ def sniff(head: bytes, path: str, size: int) -> Format:
         return Format.COMPRESSED
     if head[4:8] == b"TFL3":
         return Format.TFLITE
+    if by_content(head) is not None:
+        return Format.FOREIGN
+    if head[4:8] == bytes(4) and head[21:35] == b"\x1a\rbrain.Event:":  # a log for TensorBoard
+        return Format.MEDIA
     if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
         return Format.MEDIA
     if head[4:8] == b"ftyp":
         return Format.MEDIA
+    if is_markup(head):
+        return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
     if _is_text(head):
         return _text(head, suffix)
     if suffix in _PICKLE_NAMES:
         return Format.PICKLE
-    return _BINARY_BY_NAME.get(suffix, Format.UNKNOWN)
+    if head[2:4] == b"\r\n" and suffix in (".pyc", ".pyo"):
+        return Format.EXECUTABLE
+    return _BINARY_BY_NAME.get(suffix, Format.FOREIGN if by_name(path) is not None else Format.UNKNOWN)
 
 
-def _is_pickle(head: bytes) -> bool:
-    """A stream of protocol 2 to 5 says so in its first two bytes."""
+def is_pickle(head: bytes) -> bool:
+    """Whether the first two bytes of ``head`` are those of a pickle of protocol 2 to 5."""
     return len(head) > 2 and head[0] == 0x80 and head[1] <= 5
 
 

@@ -2,12 +2,14 @@
 
 The check is lexical, on the whole text with escapes decoded: special attribute names, the filters and functions that
 look up attributes by string, strings put together from pieces with underscores, and other templates. Ordinary templates
-use none of these.
+use none of these. Where Jinja is installed, its grammar is asked as well (``template_grammar``).
 """
 
 from __future__ import annotations
 
 import re
+
+from aiverify.formats.template_grammar import escapes
 
 _MAX_TEMPLATE = 4 << 20
 _SUSPICIOUS = (
@@ -33,7 +35,7 @@ def suspicious(text: str) -> str | None:
         found = pattern.search(decoded)
         if found is not None:
             return f"it uses {found[0][:80]!r}"
-    return None
+    return escapes(text)
 
 
 def _character(match: re.Match[str]) -> str:

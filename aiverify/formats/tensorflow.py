@@ -16,19 +16,20 @@ tensorflow/core/framework/{graph,node_def,function,attr_value,tensor}.proto of T
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from aiverify.errors import AiverifyError
-from aiverify.formats.embedded import PROBE, program
+from aiverify.formats.complaints import Complaints
+from aiverify.formats.embedded import PROBE
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.operators import judge_operator
-from aiverify.formats.protobuf import Field, MalformedMessageError, Message
+from aiverify.formats.protobuf import Field, MalformedMessageError, Message, Schema
 from aiverify.formats.safetensors import shown
 from aiverify.pickles.reading import Buffer
-from aiverify.rules import finding
 
-MAX_REPORTED = 100
+MAX_NAMES = 10_000
 MAX_DEPTH = 20
 _NAME = 1000
 _MAX_METADATA = 16 << 20
@@ -36,7 +37,16 @@ _MAX_METADATA = 16 << 20
 # Field numbers of the messages named in the module's source.
 _META_GRAPHS = 2
 _META_INFO, _GRAPH, _ASSETS, _OBJECTS = 1, 2, 6, 7
-_NODE, _LIBRARY, _VERSIONS = 1, 2, 4
+_NODE, _LIBRARY, _LAYER = 1, 2, 5
+_SCHEMAS = (
+    Schema(numbers=frozenset((1,)), ranges=frozenset((2,)), once=frozenset((1,))),
+    Schema(numbers=frozenset(), ranges=frozenset(range(1, 9)), once=frozenset((1, 2, 3, 7))),
+    Schema(numbers=frozenset((3,)), ranges=frozenset((1, 2, 4, 5)), once=frozenset((2, 3, 4, 5))),
+    Schema(numbers=frozenset(), ranges=frozenset((1,)), once=frozenset()),
+    Schema(numbers=frozenset(range(1, 6)), ranges=frozenset((6, 7)), once=frozenset(range(1, 8))),
+)
+_LAYER_NODE = Schema(numbers=frozenset((2,)), ranges=frozenset((3, 4, 5, 6)), once=frozenset())
+_OPERATOR = re.compile(rb"[A-Za-z_][A-Za-z0-9_>]*")
 _FUNCTION, _FUNCTION_NODE = 1, 3
 _NODE_NAME, _OP, _ATTRIBUTE = 1, 2, 5
 _LIST, _STRING, _TENSOR, _FUNC = 1, 2, 8, 10
@@ -50,46 +60,49 @@ class MalformedGraphError(AiverifyError):
 def examine_tensorflow(data: Buffer, path: str) -> Examination:
     """Examine one protocol buffer of TensorFlow."""
     examination = Examination(format=Format.TENSORFLOW)
+    complaints = Complaints(examination, path)
     try:
-        _Walk(data, path, examination).file()
+        _Walk(data, complaints).file()
     except (MalformedMessageError, MalformedGraphError) as error:
-        examination.findings.append(finding("AIV404", f"not a valid TensorFlow graph: {error}", file=path))
+        complaints.say("AIV404", f"not a valid TensorFlow graph: {error}")
     return examination
 
 
 class _Walk:
-    def __init__(self, data: Buffer, path: str, examination: Examination) -> None:
+    """One walk through a file. ``operators`` are the names of all, with the byte of the first use of each."""
+
+    def __init__(self, data: Buffer, complaints: Complaints) -> None:
         self.data = data
-        self.path = path
-        self.examination = examination
+        self.complaints = complaints
         self.operators: dict[str, int] = {}
 
     def file(self) -> None:
-        for reader in (self._saved_model, self._meta_graph, self._graph):
-            if self._fits(reader):
+        readers = (self._saved_model, self._meta_graph, self._graph, self._keras_metadata, self._fingerprint)
+        for reader, schema in zip(readers, _SCHEMAS, strict=True):
+            if self._fits(reader, schema):
                 break
         else:
             raise MalformedGraphError("it is neither a saved model nor a meta graph nor a graph")
+        if (odd := schema.complaint(Message.whole(self.data))) is not None:
+            self._say("AIV414", f"the file has {odd[0]}", odd[1])
         for name, offset in self.operators.items():
             said = judge_operator(name)
             if said is not None:
                 self._say(*said, offset)
 
-    def _fits(self, reader: Callable[[Message], bool]) -> bool:
+    def _fits(self, reader: Callable[[Message], bool], schema: Schema) -> bool:
         """Whether ``reader`` makes sense of the file; what it said of one that it does not is taken back."""
-        said = len(self.examination.findings)
         try:
-            if reader(Message.whole(self.data)):
+            if all(map(schema.allows, Message.whole(self.data))) and reader(Message.whole(self.data)):
                 return True
         except MalformedMessageError:
             pass
-        del self.examination.findings[said:]
+        self.complaints.retract()
         self.operators.clear()
         return False
 
     def _say(self, rule: str, text: str, offset: int) -> None:
-        if len(self.examination.findings) < MAX_REPORTED:
-            self.examination.findings.append(finding(rule, text, file=self.path, offset=offset))
+        self.complaints.say(rule, text, offset=offset)
 
     # the three kinds of file; each tells whether it found a graph
 
@@ -98,8 +111,6 @@ class _Walk:
         for field in model:
             if field.number == _META_GRAPHS:
                 found |= self._meta_graph(model.inner(field))
-            elif field.number != 1:
-                return False
         return found
 
     def _meta_graph(self, meta: Message) -> bool:
@@ -111,8 +122,8 @@ class _Walk:
                 self._asset(meta.inner(field))
             elif field.number == _OBJECTS:
                 self._objects(meta.inner(field))
-            elif field.number > 8:
-                return False
+            elif field.number == _META_INFO and _is_node(meta.inner(field)):
+                return False  # another reader would take it for a graph, whose nodes were not looked at here
         return found
 
     def _graph(self, graph: Message) -> bool:
@@ -123,9 +134,24 @@ class _Walk:
             elif field.number == _LIBRARY:
                 self._library(graph.inner(field))
                 nodes += 1
-            elif field.number > 5:
-                return False
         return nodes > 0
+
+    def _keras_metadata(self, saved: Message) -> bool:
+        """The metadata of Keras' layers, in a file of their own: JSON in each."""
+        for field in saved:
+            node = saved.inner(field)
+            if not all(map(_LAYER_NODE.allows, node)) or 2 not in {part.number for part in node}:
+                return False
+            for part in node:
+                if part.number == _LAYER and part.is_range:
+                    for name in _code_layers(node.text_of(part, _MAX_METADATA)):
+                        self._say("AIV411", f"the Keras layer {name} carries code", part.start)
+        return True
+
+    @staticmethod
+    def _fingerprint(fingerprint: Message) -> bool:
+        """The checksums of a saved model, which nothing is made of."""
+        return {1, 2, 3} <= {field.number for field in fingerprint}
 
     def _library(self, library: Message) -> None:
         for field in library:
@@ -146,6 +172,8 @@ class _Walk:
             elif field.number == _ATTRIBUTE:
                 attributes.append(field)
         self.operators.setdefault(operator, node.start)
+        if len(self.operators) > MAX_NAMES:
+            raise MalformedGraphError(f"more than {MAX_NAMES} kinds of operators")
         for field in attributes:
             self._attribute(node.inner(field), operator)
         return bool(operator)
@@ -185,9 +213,7 @@ class _Walk:
 
     def _string(self, message: Message, field: Field, where: str) -> None:
         value = message.bytes_of(field, PROBE)
-        kind = program(value)
-        if kind is not None:
-            self._say("AIV411", f"the attribute {shown(where)} is {kind}", field.start)
+        self.complaints.judge_value(value, f"the attribute {shown(where)}", field.start)
         if where == "PrintV2.output_stream" and value.startswith(b"file:"):
             self._say(
                 "AIV412", f"the operator PrintV2 writes to {shown(value.decode('utf-8', 'replace'))}", field.start
@@ -196,9 +222,7 @@ class _Walk:
     def _tensor(self, tensor: Message, where: str) -> None:
         for field in tensor:
             if field.number in (_STRING_VALUES, _CONTENT) and field.is_range:
-                kind = program(tensor.bytes_of(field, PROBE))
-                if kind is not None:
-                    self._say("AIV411", f"the constant {shown(where)} is {kind}", field.start)
+                self.complaints.judge_value(tensor.bytes_of(field, PROBE), f"the constant {shown(where)}", field.start)
 
     # assets and objects
 
@@ -214,6 +238,12 @@ class _Walk:
         for text, offset in _metadata(objects):
             for name in _code_layers(text):
                 self._say("AIV411", f"the Keras layer {name} carries code", offset)
+
+
+def _is_node(info: Message) -> bool:
+    """Whether the second field is an operator's name, as in a node, and not a list of operators."""
+    second = (info.bytes_of(field, _NAME) for field in info if field.number == 2 and field.is_range)
+    return any(_OPERATOR.fullmatch(value) for value in second)
 
 
 def _metadata(objects: Message) -> Iterator[tuple[str, int]]:

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import math
 
-from aiverify.formats.embedded import PROBE, program
+from aiverify.formats.complaints import Complaints
+from aiverify.formats.embedded import PROBE
 from aiverify.formats.flatbuffer import FlatBuffer, MalformedTableError, Table
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.operators import judge_operator
 from aiverify.formats.safetensors import shown
 from aiverify.pickles.reading import Buffer
-from aiverify.rules import finding
 
-MAX_REPORTED = 100
 _CUSTOM = 32
+_PADDING = 64
 #: Custom operators that TensorFlow Lite itself brings.
 _KNOWN = frozenset(
     (
@@ -37,46 +37,58 @@ _KNOWN = frozenset(
 _WIDTHS = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2, 18: 2}
 
 # Positions of the fields in their tables.
-_CODES, _SUBGRAPHS, _BUFFERS, _METADATA = 1, 2, 4, 6
+_CODES, _SUBGRAPHS, _DESCRIPTION, _BUFFERS, _METADATA_BUFFERS, _METADATA, _SIGNATURES = 1, 2, 3, 4, 5, 6, 7
 _SHORT_CODE, _CUSTOM_NAME, _CODE = 0, 1, 3
-_TENSORS, _OPERATORS = 0, 3
-_SHAPE, _TYPE, _BUFFER, _NAME = 0, 1, 2, 3
-_OPCODE, _INPUTS, _OUTPUTS = 0, 1, 2
+_TENSORS, _OPERATORS, _SUBGRAPH_NAME = 0, 3, 4
+_SHAPE, _TYPE, _BUFFER, _NAME, _QUANTIZATION, _SHAPE_SIGNATURE = 0, 1, 2, 3, 4, 7
+_QUANTIZATION_WIDTHS = (4, 4, 4, 8)  # min, max, scale, zero_point
+_OPCODE, _INPUTS, _OUTPUTS, _CUSTOM_OPTIONS, _MUTATING, _INTERMEDIATES = 0, 1, 2, 5, 7, 8
+_LARGE_OFFSET, _LARGE_SIZE, _OPTIONS = 9, 10, (4, 12)
+_MOST_OPTIONS, _LONGEST_NAME = 40, 1000
 
 
 def examine_tflite(data: Buffer, path: str) -> Examination:
     """Examine one TensorFlow Lite model."""
     examination = Examination(format=Format.TFLITE)
+    complaints = Complaints(examination, path)
+    walk = _Walk(data, complaints)
     try:
-        _Walk(data, path, examination).model()
+        walk.model()
     except MalformedTableError as error:
-        examination.findings.append(finding("AIV404", f"not a valid TensorFlow Lite model: {error}", file=path))
+        complaints.say("AIV404", f"not a valid TensorFlow Lite model: {error}")
+    else:
+        end = walk.file.end
+        if len(data) - end > _PADDING or any(data[end:]):
+            complaints.say("AIV414", f"{len(data) - end} bytes follow what the model refers to", offset=end)
     return examination
 
 
 class _Walk:
-    def __init__(self, data: Buffer, path: str, examination: Examination) -> None:
+    """One walk through a model. ``sizes`` are those of its buffers."""
+
+    def __init__(self, data: Buffer, complaints: Complaints) -> None:
         self.file = FlatBuffer(data)
-        self.path = path
-        self.examination = examination
+        self.complaints = complaints
         self.sizes: list[int | None] = []
 
     def model(self) -> None:
         model = self.file.root()
-        codes = model.tables(_CODES)
-        for code in codes:
+        codes = 0
+        for code in model.tables(_CODES):
+            codes += 1
             self._code(code)
         for buffer in model.tables(_BUFFERS):
             self._buffer(buffer)
         for subgraph in model.tables(_SUBGRAPHS):
-            self._subgraph(subgraph, len(codes))
+            self._subgraph(subgraph, codes)
+        for index in (_DESCRIPTION, _METADATA_BUFFERS):
+            model.vector(index, 1 if index == _DESCRIPTION else 4)
+        for signature in model.tables(_SIGNATURES):
+            self._signature(signature)
         for entry in model.tables(_METADATA):
+            entry.string(0, _LONGEST_NAME)
             if entry.number(1, "I") >= len(self.sizes):
                 raise MalformedTableError(f"the metadata at byte {entry.position} are in a buffer that there is not")
-
-    def _say(self, rule: str, text: str, place: int) -> None:
-        if len(self.examination.findings) < MAX_REPORTED:
-            self.examination.findings.append(finding(rule, text, file=self.path, offset=place))
 
     def _code(self, code: Table) -> None:
         number = max(code.number(_SHORT_CODE, "b"), code.number(_CODE, "i"))
@@ -87,37 +99,50 @@ class _Walk:
         if name.startswith("Flex"):
             said = judge_operator(name.removeprefix("Flex"))
             if said is not None:
-                self._say(*said, code.position)
+                self.complaints.say(*said, offset=code.position)
         elif name not in _KNOWN:
-            self._say("AIV413", f"the custom operator {shown(name)} needs code of the application", code.position)
+            text = f"the custom operator {shown(name)} needs code of the application"
+            self.complaints.say("AIV413", text, offset=code.position)
 
     def _buffer(self, buffer: Table) -> None:
         """Bytes lie in the buffer itself or, in files beyond 2 GB, at an offset behind the tables."""
         inside = buffer.vector(0, 1)
         offset, size = buffer.number(1, "Q"), buffer.number(2, "Q")
         if offset > 1:  # 0 and 1 stand for none
-            if offset + size > len(self.file.data):
-                raise MalformedTableError(f"the buffer at byte {buffer.position} reaches past the end of the file")
+            self.file.reach(offset + size)
             self.sizes.append(size)
             start, length = offset, size
         else:
             self.sizes.append(inside.length or None)
             start, length = inside.start, inside.length
-        kind = program(bytes(self.file.data[start : start + min(length, PROBE)]))
-        if kind is not None:
-            self._say("AIV411", f"a buffer is {kind}", start)
+        self.complaints.judge_value(bytes(self.file.data[start : start + min(length, PROBE)]), "a buffer", start)
+
+    def _signature(self, signature: Table) -> None:
+        for index in (0, 1):  # inputs, outputs
+            for entry in signature.tables(index):
+                entry.string(0, _LONGEST_NAME)
+        signature.string(2, _LONGEST_NAME)  # the key
 
     def _subgraph(self, subgraph: Table, codes: int) -> None:
-        tensors = subgraph.tables(_TENSORS)
-        for tensor in tensors:
+        tensors = 0
+        for tensor in subgraph.tables(_TENSORS):
+            tensors += 1
             self._tensor(tensor)
         for operator in subgraph.tables(_OPERATORS):
             if operator.number(_OPCODE, "I") >= codes:
                 raise MalformedTableError(f"the operator at byte {operator.position} has a code that there is not")
             for index in (_INPUTS, _OUTPUTS):
-                self._require(operator, index, len(tensors))
+                self._require(operator, index, tensors)
+            operator.vector(_CUSTOM_OPTIONS, 1)
+            operator.vector(_MUTATING, 1)
+            operator.vector(_INTERMEDIATES, 4)
+            self.file.reach(operator.number(_LARGE_OFFSET, "Q") + operator.number(_LARGE_SIZE, "Q"))
+            for options in filter(None, map(operator.table, _OPTIONS)):
+                for index in range(min(options.size // 2, _MOST_OPTIONS)):
+                    options.reach_whatever(index)
+        subgraph.string(_SUBGRAPH_NAME, _LONGEST_NAME)
         for index in (1, 2):  # inputs, outputs
-            self._require(subgraph, index, len(tensors))
+            self._require(subgraph, index, tensors)
 
     def _require(self, table: Table, index: int, tensors: int) -> None:
         """The numbers in the field ``index`` are those of tensors, or -1 for one that is left out."""
@@ -128,6 +153,12 @@ class _Walk:
 
     def _tensor(self, tensor: Table) -> None:
         buffer = tensor.number(_BUFFER, "I")
+        tensor.string(_NAME, _LONGEST_NAME)
+        tensor.vector(_SHAPE_SIGNATURE, 4)
+        quantization = tensor.table(_QUANTIZATION)
+        if quantization is not None:
+            for index, bytes_each in enumerate(_QUANTIZATION_WIDTHS):
+                quantization.vector(index, bytes_each)
         if buffer >= len(self.sizes) and buffer:
             raise MalformedTableError(f"the tensor at byte {tensor.position} is in a buffer that there is not")
         shape = tensor.vector(_SHAPE, 4)

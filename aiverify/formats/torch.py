@@ -5,7 +5,8 @@ A checkpoint is ``<prefix>/data.pkl`` with one entry ``<prefix>/data/<key>`` per
 1. Every pickle in the archive is judged, whatever it is called. One that the loader does not expect is a finding, and
    every other entry that a checkpoint does not have is examined as a file of its own.
 2. Every entry lies under one prefix, and ``data.pkl`` is there once.
-3. Storages are located, not read: their digest is the file's, and their CRC is checked when they are converted.
+3. The code of TorchScript is judged as such; the classes that it defines may be named by the pickles beside it.
+4. Storages are located, not read: their digest is the file's, and their CRC is checked when they are converted.
 
 Source: torch/serialization.py and caffe2/serialize/inline_container.cc (PyTorch 2.13).
 """
@@ -14,15 +15,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from aiverify.finding import Finding
 from aiverify.formats.archives import Entry
 from aiverify.formats.checkpoint import Checkpoint, Inflated, StorageRange
 from aiverify.formats.interface import Examination, Format, ScanOptions
 from aiverify.formats.nesting import Nesting
 from aiverify.formats.pickle import examine_streams
+from aiverify.formats.torchscript import LOADER, defined, judge_source
 
 _MAX_RECORD = 1 << 10
+_PROGRAM = ("constants", "traced_inputs", "bytecode")
 _RECORDS = frozenset(("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"))
 _PICKLES = frozenset((Format.PICKLE, Format.TORCH_LEGACY, Format.TORCH_ZIP))
 
@@ -65,20 +70,61 @@ class _Reader:
     def __init__(self, members: Members, prefix: str) -> None:
         self.members = members
         self.prefix = prefix
+        self.options = members.options
+        self.sources: set[str] = set()
 
     def run(self) -> None:
-        if self._is_program():
-            self.members.unexamined(None, "TorchScript code is recognised but not examined yet")
+        self._program()
         for entry in self.members.entries:
             if entry.name == f"{self.prefix}/data.pkl":
                 self._state(entry)
+            elif self._is_of_program(entry):
+                self._pickle(entry)
             elif not self._is_record(entry) and (not self._is_storage(entry) or _is_pickle_name(entry)):
                 self._extra(entry)
 
-    def _is_program(self) -> bool:
-        """Whether a loader of TorchScript would find code here."""
-        names = [entry.name for entry in self.members.entries]
-        return f"{self.prefix}/constants.pkl" in names or any(name.startswith(f"{self.prefix}/code/") for name in names)
+    def _program(self) -> None:
+        """Judge the code of TorchScript, if there is any, and trust the classes that it defines in its own pickles."""
+        below = f"{self.prefix}/code/"
+        classes: set[str] = set()
+        for entry in self.members.entries:
+            if not entry.name.startswith(below) or not entry.name.endswith(".py"):
+                continue
+            source = self.members.content(entry)
+            if source is None:
+                continue
+            for said in judge_source(source, self.members.path, entry.name):
+                if isinstance(said, Finding):
+                    self.members.examination.findings.append(said)
+                else:
+                    self.members.examination.unexamined.append(said)
+            classes |= defined(source, entry.name.removeprefix(below))
+            self.sources.add(entry.name)
+        if self.sources:
+            trust = self.members.options.trust | classes | LOADER
+            self.options = replace(self.members.options, trust=frozenset(trust))
+
+    def _is_of_program(self, entry: Entry) -> bool:
+        """Whether an entry is a pickle of a program: constants, inputs of a trace, or where its code came from."""
+        debug = entry.name.endswith(".debug_pkl") and entry.name.removesuffix(".debug_pkl") in self.sources
+        if entry.name in (f"{self.prefix}/{name}.pkl" for name in _PROGRAM):
+            return bool(self.sources) or entry.name == f"{self.prefix}/constants.pkl"
+        return debug
+
+    def _pickle(self, entry: Entry) -> None:
+        """A pickle of a program besides ``data.pkl``. Its tensors lie in a folder of its name."""
+        members = self.members
+        data = members.content(entry)
+        if data is None:
+            return
+        start = f"{entry.name.removesuffix('.pkl')}/"
+        names = (item.name for item in members.entries)
+        keys = frozenset(name.removeprefix(start) for name in names if name.startswith(start))
+        found, path, nesting = members.examination, members.path, members.nesting
+        for _ in examine_streams(data, 0, found, path, self.options, nesting, member=entry.name, storages=keys):
+            pass
+        if entry.name == f"{self.prefix}/bytecode.pkl":
+            members.unexamined(entry, "bytecode of PyTorch's mobile interpreter, which runs it instead of the code")
 
     def _is_storage(self, entry: Entry) -> bool:
         return entry.name.startswith(f"{self.prefix}/data/")
@@ -96,7 +142,7 @@ class _Reader:
             0,
             members.examination,
             members.path,
-            members.options,
+            self.options,
             members.nesting,
             member=entry.name,
             storages=frozenset(self._storages()),
@@ -127,9 +173,12 @@ class _Reader:
         return {entry.name.removeprefix(start): located(entry) for entry in entries}
 
     def _extra(self, entry: Entry) -> None:
-        """An entry that a plain checkpoint does not have: code of TorchScript, or something hidden."""
+        """An entry that a plain checkpoint does not have: something hidden, or constants of TorchScript."""
+        tensors = tuple(f"{self.prefix}/{name}/" for name in _PROGRAM)
+        if entry.name in self.sources or (self.sources and entry.name.startswith(tensors)):
+            return
         inner = self.members.look(entry)
-        if inner is not None and inner.format in _PICKLES and entry.name != f"{self.prefix}/constants.pkl":
+        if inner is not None and inner.format in _PICKLES:
             text = f"{entry.name} is a pickle that the loader does not expect"
             self.members.found("AIV313", text, entry, entry.start)
 

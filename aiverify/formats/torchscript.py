@@ -39,6 +39,13 @@ _REACHING = {
     b"prim": dict.fromkeys((b"rpc_async", b"rpc_remote", b"rpc_sync"), "runs functions on other machines"),
     b"aten": _FILES,
 }
+_DEFINED = re.compile(rb"(?m)^class ([A-Za-z_]\w{0,500})\b")
+#: What TorchScript's own unpickler calls: it makes lists and dicts of the types that the code declares.
+#: Source: torch/csrc/jit/serialization/unpickler.cpp and torch/jit/_pickle.py
+LOADER = frozenset(
+    f"torch.jit._pickle.{name}"
+    for name in ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "build_tensor_from_id")
+) | {"torch.jit._pickle.restore_type_tag"}
 _TALKING = frozenset((b"c10d", b"_c10d_functional", b"_c10d_functional_autograd", b"symm_mem", b"rpc", b"dist_rpc"))
 
 
@@ -49,6 +56,14 @@ def judge_source(source: bytes, path: str, member: str) -> list[Finding | Unexam
     text = _COMMENT.sub(b"", source)
     said = dict.fromkeys(_said(text))  # each once, in the order of the text
     return [finding(rule, message, file=path, member=member) for rule, message in list(said)[:MAX_REPORTED]]
+
+
+def defined(source: bytes, name: str) -> set[str]:
+    """The classes that ``source``, the file ``name`` below ``code/``, defines, as a pickle names them."""
+    module = name.removesuffix(".py").replace("/", ".")
+    if not module.startswith("__torch__"):
+        return set()
+    return {f"{module}.{found[1].decode()}" for found in _DEFINED.finditer(source)}
 
 
 def _said(text: bytes) -> Iterator[tuple[str, str]]:

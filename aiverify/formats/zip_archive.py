@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aiverify.finding import Unexamined
-from aiverify.formats import skops, torchserve
+from aiverify.formats import keras_archive, skops, torchserve
 from aiverify.formats.archives import ArchiveError, Entry, read_zip
 from aiverify.formats.arrays import NamedArray, as_checkpoint
 from aiverify.formats.checkpoint import Checkpoint
@@ -79,6 +79,9 @@ class ZipArchive:
         else:
             for entry in self.entries:
                 self.look(entry)
+            if keras_archive.is_keras(names):
+                self.examination.format = Format.KERAS
+                keras_archive.judge_archive(self)
             skops.judge_schema(self)
             torchserve.judge_manifest(self)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from aiverify.formats.archives import ArchiveError, Entry
-from aiverify.formats.content import Allowance, Content, Inflated, inflated, window
+from aiverify.formats.content import Allowance, Content, Inflated, in_place, inflated, window
 
 _STEP = 1 << 20
 _CHUNK = 1 << 16
@@ -40,7 +41,7 @@ def read_member(content: Content, entry: Entry, allowance: Allowance, *, limit: 
         data = bytes(result.content.data[: limit + 1])
         if len(data) > limit:
             raise ArchiveError(f"{entry.name}: inflates to more than the limit of {limit}")
-        return data, result
+        return data, replace(result, content=in_place(data))
 
 
 def _wrong_size(entry: Entry, size: int) -> str | None:

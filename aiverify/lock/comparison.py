@@ -51,13 +51,13 @@ def _files(locked: LockedArtifact, files: Sequence[ArtifactFile], left_out: Coll
         ours, theirs = expected.get(path), found.get(path)
         if theirs is None:
             if path not in left_out:
-                yield finding("AIV603", f"{path} is locked, but it is not there", file=path)
+                yield finding("AIV603", "is locked, but it is not there", file=path)
         elif ours is None:
-            yield finding("AIV603", f"{path} is not in the lock", file=path)
+            yield finding("AIV603", "is not in the lock", file=path)
         elif (ours.size, ours.sha256) != (theirs.size, theirs.sha256):
             yield finding(
                 "AIV602",
-                f"{path} is not the locked file",
+                "is not the locked file",
                 file=path,
                 evidence={"locked": ours.sha256, "found": theirs.sha256},
             )

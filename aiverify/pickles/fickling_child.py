@@ -1,15 +1,7 @@
 """The child process that runs fickling: reads streams from stdin, writes one JSON answer for each to stdout.
 
-fickling does not unpickle; what follows is for the day on which it has a bug. Before the first stream the process gives
-up what it does not need:
-
-1. The kernel holds it to its limits: memory, processor time for each stream, no file can grow, no core is dumped, few
-   files can be open, and no process can be started unless it runs as root.
-2. An audit hook, which cannot be taken out again, ends the process when Python code is about to open a connection, to
-   start or signal a process, to load a native library, or to write, remove or rename a file.
-
-The first is a guarantee. The second holds for whatever goes through Python; machine code that runs inside of the
-process does not ask.
+fickling does not unpickle; for the day on which it has a bug, the process gives up what it does not need before the
+first stream (``confinement``), and has so much processor time for each.
 """
 
 from __future__ import annotations
@@ -19,40 +11,16 @@ import gc
 import io
 import json
 import os
-import resource
 import struct
 import sys
 from typing import BinaryIO
 
+from aiverify.pickles.confinement import allow, close_doors
+
 _LENGTH = struct.Struct("<Q")
 _MEMORY = 4 << 30
-_FILES = 32
 _LONGEST_SOURCE = 20_000
 _LONGEST_CONSTANT = 1_000
-_ENDED = 70
-_FORBIDDEN = (
-    "subprocess.",
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "os.spawn",
-    "socket.",
-    "ctypes.",
-    "pty.",
-    "shutil.",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.mkdir",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "os.chmod",
-    "os.chown",
-    "os.kill",
-)
-_CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 # Opcodes that fickling 0.1.12 reads and then cannot run. The others that it lacks it does not read at all.
 _NOT_RUN = frozenset(("PERSID", "EXT1", "EXT2", "EXT4"))
@@ -68,10 +36,10 @@ def main(seconds: int) -> None:
     sys.stdout = sys.stderr = io.StringIO()  # fickling prints; nothing of it may reach the pipe
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    _close_doors()
+    close_doors(_MEMORY)
     while len(head := questions.read(_LENGTH.size)) == _LENGTH.size:
         stream = questions.read(_LENGTH.unpack(head)[0])
-        _allow(seconds)
+        allow(seconds)
         _answer(answers, _examine(stream))
         sys.stdout.seek(0)
         sys.stdout.truncate()
@@ -81,35 +49,6 @@ def _answer(pipe: BinaryIO, answer: dict[str, object]) -> None:
     data = json.dumps(answer).encode()
     pipe.write(_LENGTH.pack(len(data)) + data)
     pipe.flush()
-
-
-def _allow(seconds: int) -> None:
-    """So much more processor time; the kernel ends the process that takes more."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    spent = int(usage.ru_utime + usage.ru_stime) + 1
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    wanted = spent + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard < 0 else min(wanted, hard), hard))
-
-
-def _close_doors() -> None:
-    for limit, value in (
-        (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, _FILES),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        value = value if hard < 0 else min(value, hard)
-        resource.setrlimit(limit, (value, value))
-
-    def refuse(event: str, args: tuple[object, ...]) -> None:
-        # The flags tell what the mode of open() does not: os.open() has no mode.
-        if event.startswith(_FORBIDDEN) or (event == "open" and isinstance(args[2], int) and args[2] & _CHANGING):
-            os._exit(_ENDED)
-
-    sys.addaudithook(refuse)
 
 
 def _examine(stream: bytes) -> dict[str, object]:

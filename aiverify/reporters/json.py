@@ -18,6 +18,7 @@ from aiverify.artifact import Artifact, ArtifactFile, FileClass, SourceKind
 from aiverify.finding import Finding, Location, Severity, Unexamined
 from aiverify.report import (
     SCHEMA_VERSION,
+    AttestationResult,
     Conversion,
     Dropped,
     FileState,
@@ -38,6 +39,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 SIGNATURE_KINDS = ("keyless", "key", "certificate", "none")
 SIGNATURE_OUTCOMES = ("verified", "unpinned", "unchecked", "failed", "absent")
+ATTESTATION_OUTCOMES = ("accepted", "refused")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -62,7 +64,11 @@ _REPORT = (
     "conversions",
     "variants",
     "verdict",
+    "attestations",
 )
+_ATTESTATION = ("kind", "signer", "outcome", "detail", "statement", "root", "verified_at", "tool", "policy", "verdict")
+# A report from before there were any is read as one without.
+_LATER: dict[str, object] = {"attestations": []}
 
 
 class JsonReporter(Reporter):
@@ -136,6 +142,9 @@ def to_dict(report: Report) -> dict[str, object]:
             "variant": report.verdict.variant,
             "reasons": list(report.verdict.reasons),
         },
+        "attestations": [
+            {name: getattr(attestation, name) for name in _ATTESTATION} for attestation in report.attestations
+        ],
     }
 
 
@@ -176,7 +185,7 @@ def load_all(text: str | bytes) -> tuple[Report, ...]:
         return (from_dict(form),)
     run = Fields(form, "", _RUN)
     _check_version(run)
-    reports = tuple(_report(fields) for fields in run.objects("reports", _REPORT))
+    reports = tuple(_report(fields) for fields in run.objects("reports", _REPORT, _LATER))
     if not reports:
         raise ReporterError("reports: must not be empty")
     outcome = worst(report.verdict.outcome for report in reports)
@@ -190,7 +199,7 @@ def from_dict(form: object) -> Report:
 
     ``help_url`` is not taken over: it follows from the rule.
     """
-    return _report(Fields(form, "", _REPORT))
+    return _report(Fields(form, "", _REPORT, _LATER))
 
 
 def _parsed(text: str | bytes) -> object:
@@ -293,6 +302,23 @@ def _report(fields: Fields) -> Report:
             variant=verdict.optional_text("variant"),
             reasons=verdict.texts("reasons"),
         ),
+        attestations=tuple(_attestation(one) for one in fields.objects("attestations", _ATTESTATION)),
+    )
+
+
+def _attestation(fields: Fields) -> AttestationResult:
+    verdict = fields.optional_text("verdict")
+    return AttestationResult(
+        kind=fields.word("kind", SIGNATURE_KINDS),
+        signer=fields.optional_text("signer"),
+        outcome=fields.word("outcome", ATTESTATION_OUTCOMES),
+        detail=fields.text("detail"),
+        statement=fields.text("statement", _SHA256),
+        root=fields.optional_text("root"),
+        verified_at=fields.optional_text("verified_at", _UTC),
+        tool=fields.optional_text("tool"),
+        policy=fields.optional_text("policy", _SHA256),
+        verdict=None if verdict is None else fields.choice("verdict", Outcome),
     )
 
 

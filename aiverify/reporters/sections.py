@@ -44,6 +44,7 @@ def whole(page: Page, report: Report, verbosity: int) -> None:
     steps(page, report)
     evidence.findings(page, report, verbosity)
     signatures(page, report, verbosity)
+    attestations(page, report, verbosity)
     variants(page, report, verbosity)
     conversions(page, report, verbosity)
     unexamined(page, report, verbosity)
@@ -121,6 +122,23 @@ def _signature(page: Page, report: Report, signature: SignatureResult, verbosity
     if verbosity > 0 and signature.root:
         text.append_text(page.say(f"  under {signature.root}", "dim"))
     return text
+
+
+def attestations(page: Page, report: Report, verbosity: int) -> None:
+    """One line for each attestation: whether it was accepted, and by whom it is or what speaks against it."""
+    if not report.attestations:
+        return
+    page.heading("Attestations")
+    rows = []
+    for one in report.attestations:
+        fancy, plain, style = ("✓", "+", "green") if one.outcome == "accepted" else ("✗", "x", "red")
+        text = page.say(one.signer or one.detail if one.outcome == "accepted" else one.detail)
+        if one.verified_at is not None:
+            text.append_text(page.say(f"  {one.verdict}, verified {one.verified_at} by {one.tool}", "dim"))
+        if verbosity > 0 and one.root:
+            text.append_text(page.say(f"  under {one.root}", "dim"))
+        rows.append((Text(page.glyph(fancy, plain), style), page.say(one.outcome, style), text))
+    page.write(columns(rows, flexible=2), indent=2)
 
 
 def variants(page: Page, report: Report, verbosity: int) -> None:

@@ -32,7 +32,8 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from aiverify.signatures.bundle import Bundle
+from aiverify.signatures.bundle import Bundle, BundleKind
+from aiverify.signatures.dsse import Envelope
 from aiverify.signatures.interface import InvalidSignatureError, SignatureError
 from aiverify.signatures.key import is_usable
 from aiverify.signers import CertificateSigner
@@ -117,6 +118,54 @@ def verify_chain(bundle: Bundle, leaf: Leaf, authority: Authority, times: Sequen
             raise InvalidSignatureError(f"the certificate chain cannot be read: {error}") from error
 
 
+def load_certificates(pem: bytes, name: str) -> tuple[x509.Certificate, ...]:
+    """The certificates in a PEM file that messages call ``name``. Raises SignatureError."""
+    try:
+        return tuple(x509.load_pem_x509_certificates(pem))
+    except ValueError as error:
+        raise SignatureError(
+            f"{name}: not a certificate in PEM form", hint="Give the file that begins with BEGIN CERTIFICATE."
+        ) from error
+
+
+def require_fit(
+    certificate: x509.Certificate, chain: Sequence[x509.Certificate], key: ec.EllipticCurvePublicKey
+) -> None:
+    """Refuse to sign with a certificate that ``verify_chain`` would refuse. Raises SignatureError.
+
+    The certificate at the end of ``chain`` stands in for the authority that the verifier will name.
+    """
+    bundle = Bundle(
+        kind=BundleKind.CERTIFICATE,
+        envelope=Envelope(b"", b""),
+        raw=b"",
+        chain=tuple(one.public_bytes(Encoding.DER) for one in (certificate, *chain)),
+    )
+    try:
+        leaf = load_leaf(bundle)
+        if leaf.key != key:
+            raise InvalidSignatureError("it is for another key than the private one")
+        if not leaf.start <= datetime.now(UTC) <= leaf.end:
+            raise InvalidSignatureError(f"it is valid from {leaf.start:%Y-%m-%d} to {leaf.end:%Y-%m-%d}")
+        _require_usage(leaf.certificate)
+        if chain:
+            end = CertificateSigner(chain[-1].public_bytes(Encoding.PEM), name="at the end of the given chain")
+            verify_chain(bundle, leaf, load_authority(end), ())
+    except InvalidSignatureError as error:
+        raise SignatureError(f"no verifier would take this certificate: {error}") from error
+
+
+def _require_usage(certificate: x509.Certificate) -> None:
+    try:
+        for extension in certificate.extensions:
+            if isinstance(extension.value, x509.KeyUsage):
+                _signs(None, certificate, extension.value)
+            elif isinstance(extension.value, x509.ExtendedKeyUsage):
+                _signs_code(None, certificate, extension.value)
+    except ValueError as error:
+        raise InvalidSignatureError(str(error)) from error
+
+
 def is_pinned(leaf: Leaf, authority: Authority) -> bool:
     """Whether the certificate is for the subject that the user named, if any."""
     return authority.pins <= leaf.names
@@ -150,7 +199,7 @@ def _verifier(authority: Authority, time: datetime) -> ClientVerifier:
     )
 
 
-def _signs(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:  # noqa: ARG001
+def _signs(policy: Policy | None, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:  # noqa: ARG001
     if usage is not None and not usage.digital_signature:
         raise ValueError("the key usage does not allow signatures")
 
@@ -160,7 +209,7 @@ def _issues(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsage 
         raise ValueError("the key usage does not allow to issue certificates")
 
 
-def _signs_code(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:  # noqa: ARG001
+def _signs_code(policy: Policy | None, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:  # noqa: ARG001
     if usage is not None and not any(purpose in usage for purpose in _SIGNING):
         raise ValueError("the extended key usage does not allow code signing")
 

@@ -24,8 +24,10 @@ class _Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
-def measure(root: Path, resources: Mapping[str, Resource]) -> dict[str, tuple[str, ...]]:
-    """The digests (lower-case hex) of the parts of each file below ``root``.
+def measure(
+    root: Path, resources: Mapping[str, Resource], advance: Callable[[int], None] = lambda _: None
+) -> dict[str, tuple[str, ...]]:
+    """The digests (lower-case hex) of the parts of each file below ``root``. ``advance`` hears of each piece read.
 
     Raises SignatureError when a file cannot be read, or an algorithm is not installed.
     """
@@ -33,7 +35,7 @@ def measure(root: Path, resources: Mapping[str, Resource]) -> dict[str, tuple[st
     tasks = [(root / path, resource.algorithm, part) for path, resource in resources.items() for part in resource.parts]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         try:
-            digests = iter(list(pool.map(lambda task: _digest(task[0], algorithms[task[1]], task[2]), tasks)))
+            digests = iter(list(pool.map(lambda task: _digest(task[0], algorithms[task[1]], task[2], advance), tasks)))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -55,7 +57,7 @@ def _algorithm(name: str) -> Callable[[], _Hash]:
     return algorithm
 
 
-def _digest(path: Path, algorithm: Callable[[], _Hash], part: Part) -> str:
+def _digest(path: Path, algorithm: Callable[[], _Hash], part: Part, advance: Callable[[int], None]) -> str:
     digest = algorithm()
     left = part.end - part.start if part.end is not None else None
     buffer = memoryview(bytearray(_CHUNK if left is None else min(left, _CHUNK)))
@@ -65,6 +67,7 @@ def _digest(path: Path, algorithm: Callable[[], _Hash], part: Part) -> str:
             while count := opened.readinto(buffer if left is None else buffer[:left]):
                 digest.update(buffer[:count])
                 left = None if left is None else left - count
+                advance(count)
     except (OSError, ValueError) as error:
         raise SignatureError(f"{path}: cannot be read: {error}", hint="Check its permissions and the disk.") from error
     return digest.hexdigest()

@@ -50,13 +50,22 @@ def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
     return hashlib.sha256(_spki(key, serialization.Encoding.DER)).hexdigest()
 
 
+def pem_fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+    """SHA-256 of the key's SubjectPublicKeyInfo in PEM, as hex: the hint that model_signing writes."""
+    return hashlib.sha256(_spki(key, serialization.Encoding.PEM)).hexdigest()
+
+
+def signed(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
+    """The signature of ``key`` over ``data``, with the hash of its curve."""
+    return key.sign(data, ec.ECDSA(_HASHES[key.curve.name]()))
+
+
 def is_hint_of(hint: str, key: ec.EllipticCurvePublicKey) -> bool:
     """Whether a bundle's hint names ``key``: the hex SHA-256 of its SubjectPublicKeyInfo, in PEM or in DER form.
 
     model_signing writes the first, other tools of Sigstore the second.
     """
-    pem = hashlib.sha256(_spki(key, serialization.Encoding.PEM)).hexdigest()
-    return hint.lower() in (pem, fingerprint(key))
+    return hint.lower() in (pem_fingerprint(key), fingerprint(key))
 
 
 def verify(key: ec.EllipticCurvePublicKey, envelope: Envelope, *, legacy: bool = False) -> None:

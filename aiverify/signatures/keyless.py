@@ -38,7 +38,7 @@ def verify(bundle: Bundle, trust: Trust) -> KeylessIdentity:
     Returns whose it is. Raises InvalidSignatureError when nobody's signature verifies, and SignatureError when the
     trusted root is unusable.
     """
-    with _quiet():
+    with quiet():
         verifier = trust.verifier()
         try:
             return _verify(verifier, bundle)
@@ -60,11 +60,11 @@ def _verify(verifier: Verifier, bundle: Bundle) -> KeylessIdentity:
         raise SignatureError(f"the trusted root lacks what this bundle needs: {error}") from error
     if verified != (PAYLOAD_TYPE, bundle.envelope.payload):
         raise InvalidSignatureError("the verified payload is not the one in the envelope")
-    return _identity(parsed.signing_certificate)
+    return identity_of(parsed.signing_certificate)
 
 
-def _identity(certificate: Certificate) -> KeylessIdentity:
-    """Who a verified certificate is for."""
+def identity_of(certificate: Certificate) -> KeylessIdentity:
+    """Who a verified certificate is for. Raises InvalidSignatureError when that is not one identity of one issuer."""
     from cryptography import x509
 
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -105,7 +105,7 @@ def _utf8(der: bytes | None) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep sigstore from logging warnings about what is reported here as findings."""
     logger = logging.getLogger("sigstore")
     with _LOG_LEVEL:

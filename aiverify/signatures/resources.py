@@ -28,6 +28,10 @@ class Part:
     start: int = 0
     end: int | None = None
 
+    def having(self, digest: str) -> Part:
+        """The same bytes, with this digest."""
+        return Part(digest, self.start, self.end)
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:

@@ -14,7 +14,13 @@ from aiverify.signatures.interface import MalformedError
 
 T = TypeVar("T")
 
-_NAMES: Mapping[type, str] = {str: "a string", list: "an array", dict: "an object", bool: "a boolean"}
+_NAMES: Mapping[type, str] = {
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+    bool: "a boolean",
+    int: "a whole number",
+}
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

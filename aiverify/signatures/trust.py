@@ -13,12 +13,14 @@ from __future__ import annotations
 import enum
 import json
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
 
 from aiverify.signatures.interface import SignatureError
 
@@ -52,9 +54,9 @@ class TufRepository:
 
 TrustSource: TypeAlias = Instance | Path | TufRepository
 
-_TUF_FOLDERS = {
-    Instance.PRODUCTION: "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev",
-    Instance.STAGING: "https%3A%2F%2Ftuf-repo-cdn.sigstage.dev",
+_TUF_REPOSITORIES = {
+    Instance.PRODUCTION: "https://tuf-repo-cdn.sigstore.dev",
+    Instance.STAGING: "https://tuf-repo-cdn.sigstage.dev",
 }
 _SERVICES = ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")
 
@@ -64,7 +66,7 @@ class Trust:
 
     def __init__(self, source: TrustSource) -> None:
         self._source = source
-        self._loaded: tuple[TrustedRoot, datetime | None] | None = None
+        self._loaded: tuple[TrustedRoot, bytes, datetime | None] | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +84,7 @@ class Trust:
     @property
     def age(self) -> str:
         """How new the root is: the day since which its newest log or authority is in use, and how long ago that is."""
-        _, newest = self._load()
+        _, _, newest = self._load()
         if newest is None:
             return "of unknown age"
         days = max(0, (datetime.now(UTC) - newest).days)
@@ -90,8 +92,13 @@ class Trust:
 
     def root(self) -> TrustedRoot:
         """The root itself. Raises SignatureError."""
-        root, _ = self._load()
+        root, _, _ = self._load()
         return root
+
+    def content(self) -> bytes:
+        """The file that the root stands in. Raises SignatureError."""
+        _, content, _ = self._load()
+        return content
 
     def verifier(self) -> Verifier:
         """A verifier of keyless signatures under this root. Raises SignatureError."""
@@ -103,13 +110,14 @@ class Trust:
         except Exception as error:
             raise self._unusable(error) from error
 
-    def _load(self) -> tuple[TrustedRoot, datetime | None]:
+    def _load(self) -> tuple[TrustedRoot, bytes, datetime | None]:
         if self._loaded is None:
             from sigstore.models import TrustedRoot
 
             with self._file() as path:
                 try:
-                    self._loaded = TrustedRoot.from_file(str(path)), _newest(path.read_bytes())
+                    content = path.read_bytes()
+                    self._loaded = TrustedRoot.from_file(str(path)), content, _newest(content)
                 except Exception as error:
                     raise self._unusable(error) from error
         return self._loaded
@@ -117,20 +125,32 @@ class Trust:
     def _file(self) -> AbstractContextManager[Path]:
         match self._source:
             case Instance() as instance:
-                store = resources.files("sigstore._store")
-                return resources.as_file(store.joinpath(_TUF_FOLDERS[instance], "trusted_root.json"))
+                return embedded(instance, "trusted_root.json")
             case Path() as path:
                 _require_readable(path)
                 return nullcontext(path)
             case TufRepository() as repository:
-                from aiverify.signatures.tuf import trusted_root
+                from aiverify.signatures.tuf import target
 
-                return trusted_root(repository)
+                return target(repository)
 
     def _unusable(self, error: Exception) -> SignatureError:
         return SignatureError(
             f"{self.name} cannot be used: {reason(error)}", hint="Give a trusted_root.json with --trusted-root."
         )
+
+
+def embedded(instance: Instance, name: str) -> AbstractContextManager[Path]:
+    """The file ``name`` that sigstore-python carries for an instance."""
+    folder = quote(_TUF_REPOSITORIES[instance], safe="")
+    return resources.as_file(resources.files("sigstore._store").joinpath(folder, name))
+
+
+@contextmanager
+def tuf_repository(instance: Instance) -> Iterator[TufRepository]:
+    """The TUF repository of a public instance, trusted by the first root that sigstore-python carries."""
+    with embedded(instance, "root.json") as root:
+        yield TufRepository(url=_TUF_REPOSITORIES[instance], root=root)
 
 
 def _require_readable(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The trusted root of a private Sigstore instance, from its TUF repository.
+"""The trusted root of a Sigstore instance, and where it signs, from its TUF repository.
 
 The protocol (https://theupdateframework.github.io/specification/) is python-tuf's business. Rules added here:
 
@@ -27,53 +27,57 @@ from aiverify.signatures.interface import SignatureError
 from aiverify.signatures.trust import MAX_ROOT_BYTES, TufRepository, reason
 
 TIMEOUT = 20
-TARGET = "trusted_root.json"
+TRUSTED_ROOT = "trusted_root.json"
+SIGNING_CONFIG = "signing_config.v0.2.json"
+
+_WHAT = {TRUSTED_ROOT: "trusted root", SIGNING_CONFIG: "signing configuration"}
+_OPTION = {TRUSTED_ROOT: "--trusted-root", SIGNING_CONFIG: "--signing-config"}
 
 _PIECE = 1 << 16
 
 
 @contextmanager
-def trusted_root(repository: TufRepository) -> Iterator[Path]:
-    """The trusted root as a file, for as long as the block runs. Raises SignatureError."""
+def target(repository: TufRepository, name: str = TRUSTED_ROOT) -> Iterator[Path]:
+    """The target ``name`` as a file, for as long as the block runs. Raises SignatureError."""
     url = repository.url.rstrip("/")
     if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
         raise SignatureError(f"{url} is not the address of a TUF repository", hint="It must start with https://.")
     folder = repository.cache or _cache_folder() / quote(url, safe="")
     with ExitStack() as stack:
         if repository.offline:
-            yield _kept(folder, url)
+            yield _kept(folder, url, name)
             return
         if not _can_write(folder):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiverify-tuf-")))
-        yield _fetched(url, _first_root(repository.root), folder)
+        yield _fetched(url, name, _first_root(repository.root), folder)
 
 
-def _fetched(url: str, first: bytes, folder: Path) -> Path:
+def _fetched(url: str, name: str, first: bytes, folder: Path) -> Path:
     metadata, targets = folder / "metadata", folder / "targets"
     try:
         metadata.mkdir(parents=True, exist_ok=True)
         targets.mkdir(exist_ok=True)
         updater = Updater(str(metadata), url, str(targets), f"{url}/targets/", fetcher=_Fetcher(), bootstrap=first)
         updater.refresh()
-        target = updater.get_targetinfo(TARGET)
-        if target is None or target.length > MAX_ROOT_BYTES:
-            raise SignatureError(f"the TUF repository {url} has no {TARGET}")
-        return Path(updater.find_cached_target(target) or updater.download_target(target))
+        found = updater.get_targetinfo(name)
+        if found is None or found.length > MAX_ROOT_BYTES:
+            raise SignatureError(f"the TUF repository {url} has no {name}")
+        return Path(updater.find_cached_target(found) or updater.download_target(found))
     except SignatureError:
         raise
     except Exception as error:
         raise SignatureError(
-            f"the trusted root from {url} cannot be fetched: {reason(error)}",
-            hint="Check the address and the root.json, or give the trusted root as a file with --trusted-root.",
+            f"the {_WHAT[name]} from {url} cannot be fetched: {reason(error)}",
+            hint=f"Check the address and the root.json, or give the {_WHAT[name]} as a file with {_OPTION[name]}.",
         ) from error
 
 
-def _kept(folder: Path, url: str) -> Path:
-    path = folder / "targets" / TARGET
+def _kept(folder: Path, url: str, name: str) -> Path:
+    path = folder / "targets" / name
     if not path.is_file():
         raise SignatureError(
-            f"the trusted root from {url} was never fetched, and the network is off limits",
-            hint="Run once without --offline, or give the trusted root as a file with --trusted-root.",
+            f"the {_WHAT[name]} from {url} was never fetched, and the network is off limits",
+            hint=f"Run once without --offline, or give the {_WHAT[name]} as a file with {_OPTION[name]}.",
         )
     return path
 

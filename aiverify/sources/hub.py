@@ -9,31 +9,34 @@ The rules:
 - Offline means that nothing is sent, not even a question about a token. Then the listing that the client kept from the
   last download states the digests; without one, none are stated.
 - When the Hub cannot be reached, nothing falls back to the cache by itself: old bytes are used on request only.
-- The bytes themselves are not read here.
+- The bytes themselves are not read here. Those that turned out not to be what the Hub states are removed from the cache
+  and fetched again, if the caller asks for it; what lay in a folder of the user's before is never removed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import glob
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from aiverify.artifact import Fetched, FetchedFile, SourceKind
+from aiverify.artifact import Fetched, SourceKind
 from aiverify.errors import UsageError
-from aiverify.finding import Finding, Severity
+from aiverify.finding import Finding
 from aiverify.progress import Progress
-from aiverify.rules import finding
 from aiverify.sources.hubclient.cache import RepoCache, is_revision
-from aiverify.sources.hubclient.listing import COMMIT, Listing, StatedFile
+from aiverify.sources.hubclient.listing import COMMIT, Listing, Standing
 from aiverify.sources.interface import HubOptions, Preview, Selection, Source, SourceError
-from aiverify.sources.local import HOUSEKEEPING, FolderSource, strangers
+from aiverify.sources.local import HOUSEKEEPING, FolderSource
+from aiverify.sources.statements import astray, fetched_file, narrowed, told, unstated
 
 if TYPE_CHECKING:
     from aiverify.sources.hubclient.client import HubClient
+    from aiverify.sources.hubclient.scans import Scans
+
+Answer = TypeVar("Answer")
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 
@@ -54,6 +57,7 @@ class HubSource(Source):
         self._options = options
         self._target = target if target is not None else repo
         self._timeout = timeout
+        self._fresh: frozenset[str] = frozenset()
 
     def fetch(self, selection: Selection, progress: Progress) -> Fetched:
         """Download the selected files, or find them in the cache.
@@ -76,21 +80,90 @@ class HubSource(Source):
             message = f"{self.repo}@{self.revision}: the Hub cache cannot be read: {reason}"
             raise SourceError(message, hint="Check its permissions, or name another --cache-dir.") from error
 
-    def _fetch(self, selection: Selection, progress: Progress, preview: Preview | None) -> Fetched:
+    def fetch_again(self, fetched: Fetched, damaged: Collection[str], progress: Progress) -> bool:
+        """Remove the files at ``damaged`` from the cache and download them again. Raises SourceError."""
+        paths = [path for path in damaged if self._options.local_dir is None or path in self._fresh]
+        commit, cache = fetched.revision, self._cache()
+        if commit is None or not paths or self._offline():
+            return False
+
+        def again(client: HubClient) -> None:
+            listing = client.listing(commit)
+            for path in paths:
+                cache.discard(commit, path)
+            # Another file that was a link to the same blob is gone with it.
+            absent = [glob.escape(file.path) for file in fetched.files if not cache.has(commit, file.path)]
+            client.download(commit, listing, Selection(include=absent), progress)
+
+        try:
+            self._asking(again)
+        except OSError as error:
+            message = f"{self.repo}@{commit}: a damaged file cannot be removed from the cache: {error.strerror}"
+            raise SourceError(message, hint="Check its permissions, or name another --cache-dir.") from error
+        return True
+
+    def standing(self, revision: str | None = None) -> Standing:
+        """Where the revision leads now, and what the Hub says about the repository. Raises SourceError."""
+        return self._asking(lambda client: client.standing(revision or self.revision))
+
+    @property
+    def offline(self) -> bool:
+        """Whether no request may be sent."""
+        return self._offline()
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the revision is a commit already."""
+        return COMMIT.fullmatch(self.revision) is not None
+
+    def commit(self) -> str | None:
+        """The commit that the revision leads to now; without a network, that it led to when it was last asked for.
+
+        Raises SourceError.
+        """
+        if self.is_pinned:
+            return self.revision
+        return self._cache().commit(self.revision) if self._offline() else self.standing().commit
+
+    def listing(self, commit: str) -> Listing:
+        """What the Hub states about the files of ``commit`` now. Raises SourceError."""
+        return self._asking(lambda client: client.listing(commit))
+
+    def scans(self, commit: str) -> Scans:
+        """What the Hub's own scanners say of the files of ``commit``. Raises SourceError."""
+        return self._asking(lambda client: client.scans(commit))
+
+    def cached(self, commit: str, path: str) -> bool:
+        """Whether a file lies at ``path`` of ``commit`` already."""
+        return self._cache().has(commit, path)
+
+    def _cache(self) -> RepoCache:
         from huggingface_hub import constants
 
-        cache = RepoCache(
+        return RepoCache(
             _absolute(self._options.cache_dir or Path(constants.HF_HUB_CACHE)),
             self.repo,
             None if self._options.local_dir is None else _absolute(self._options.local_dir),
         )
-        if self._options.offline or constants.is_offline_mode():
-            return self._cached(cache, selection, progress)
-        return self._downloaded(cache, selection, progress, preview)
 
-    def _downloaded(
-        self, cache: RepoCache, selection: Selection, progress: Progress, preview: Preview | None
-    ) -> Fetched:
+    def _offline(self) -> bool:
+        from huggingface_hub import constants
+
+        return self._options.offline or constants.is_offline_mode()
+
+    def _fetch(self, selection: Selection, progress: Progress, preview: Preview | None) -> Fetched:
+        cache = self._cache()
+        if self._offline():
+            return self._cached(cache, selection, progress)
+        return self._asking(lambda client: self._at_commit(client, cache, selection, progress, preview))
+
+    def _asking(self, question: Callable[[HubClient], Answer]) -> Answer:
+        """The answer to ``question``, which may use the client. Raises SourceError."""
+        if self._offline():
+            raise SourceError(
+                f"{self.repo}: the Hub cannot be asked, because the network is off limits",
+                hint="Leave out --offline, and unset HF_HUB_OFFLINE.",
+            )
         try:
             from aiverify.sources.hubclient.client import HubClient
             from aiverify.sources.hubclient.failures import redacted
@@ -102,24 +175,27 @@ class HubSource(Source):
                 hint="Install a version that aiverify names in its requirements.",
             ) from error
 
-        client = HubClient(self.repo, self._options, cache, self._timeout)
+        client = HubClient(self.repo, self._options, self._cache(), self._timeout)
         try:
             with attached():
-                return self._at_commit(client, cache, selection, progress, preview)
+                return question(client)
         except SourceError as error:
             raise redacted(error, client.secret) from None
 
     def _at_commit(
         self, client: HubClient, cache: RepoCache, selection: Selection, progress: Progress, preview: Preview | None
     ) -> Fetched:
-        commit = self.revision if COMMIT.fullmatch(self.revision) else client.standing(self.revision).commit
+        standing = None if COMMIT.fullmatch(self.revision) else client.standing(self.revision)
+        commit = self.revision if standing is None else standing.commit
         listing = client.listing(commit)
+        selection, spared = narrowed(listing, selection)
         self._require_files(listing, selection, cache)
+        self._fresh = frozenset(path for path in listing if not cache.has(commit, path))
         if preview is not None:
             self._preview(client, cache, commit, listing, selection, progress, preview)
         client.download(commit, listing, selection, progress)
         cache.remember(self.revision, commit)
-        return self._fetched(cache, commit, listing, selection)
+        return self._fetched(cache, commit, listing, selection, [*spared, *told(self.repo, standing)])
 
     def _preview(
         self,
@@ -146,7 +222,7 @@ class HubSource(Source):
                 root=root,
                 repo=self.repo,
                 revision=commit,
-                files=tuple(_fetched_file(root, listing[path]) for path in wanted),
+                files=tuple(fetched_file(root, listing[path]) for path in wanted),
                 left_out=tuple(path for path in listing if not selection.wants(path)),
             )
         )
@@ -160,8 +236,9 @@ class HubSource(Source):
             )
         listing = cache.listing(commit)
         if listing is not None:
+            selection, spared = narrowed(listing, selection)
             self._require_files(listing, selection, cache)
-            return self._fetched(cache, commit, listing, selection)
+            return self._fetched(cache, commit, listing, selection, spared)
         folder = FolderSource(cache.root(commit), self._target).fetch(selection, progress)
         return dataclasses.replace(folder, kind=SourceKind.HUB, repo=self.repo, revision=commit)
 
@@ -180,7 +257,9 @@ class HubSource(Source):
                 hint="Download to the Hub cache instead, without --local-dir.",
             )
 
-    def _fetched(self, cache: RepoCache, commit: str, listing: Listing, selection: Selection) -> Fetched:
+    def _fetched(
+        self, cache: RepoCache, commit: str, listing: Listing, selection: Selection, said: Sequence[Finding]
+    ) -> Fetched:
         root = cache.root(commit)
         wanted = [file for file in listing.values() if selection.wants(file.path)]
         missing = [file.path for file in wanted if not cache.has(commit, file.path)]
@@ -195,9 +274,9 @@ class HubSource(Source):
             root=root,
             repo=self.repo,
             revision=commit,
-            files=tuple(_fetched_file(root, file) for file in wanted),
+            files=tuple(fetched_file(root, file) for file in wanted),
             left_out=tuple(path for path in listing if not selection.wants(path)),
-            findings=(*_unstated(cache, root, listing), *_astray(cache, root, wanted)),
+            findings=(*unstated(cache, root, listing), *astray(cache, root, wanted), *said),
         )
 
 
@@ -209,43 +288,6 @@ def is_repo(name: str) -> bool:
         and all(_NAME.fullmatch(part) for part in parts)
         and not ("--" in name or ".." in name or name.endswith(".git"))
     )
-
-
-def _fetched_file(root: Path, file: StatedFile) -> FetchedFile:
-    return FetchedFile(
-        path=file.path,
-        location=root / file.path,
-        size=file.size,
-        sha256=file.sha256,
-        # The blob id of an LFS file is that of a pointer, which is not on disk.
-        git_sha1=None if file.sha256 else file.blob_id,
-    )
-
-
-def _unstated(cache: RepoCache, root: Path, listing: Listing) -> list[Finding]:
-    """What lies beside the stated files, where a loader would find it."""
-    housekeeping = HOUSEKEEPING if cache.local_dir is not None else ()
-    return [
-        finding(
-            "AIV101",
-            f"{path} lies in the download folder, but the Hub does not state it",
-            file=path,
-            severity=Severity.HIGH,
-        )
-        for path in strangers(root, listing, housekeeping)
-    ]
-
-
-def _astray(cache: RepoCache, root: Path, files: Sequence[StatedFile]) -> list[Finding]:
-    """Stated files that are links to somewhere else than the client's store."""
-    homes = (Path(os.path.realpath(root)), *(Path(os.path.realpath(blobs)) for blobs in cache.blobs))
-    found = []
-    for file in files:
-        end = Path(os.path.realpath(root / file.path))
-        if not any(end.is_relative_to(home) for home in homes):
-            message = f"the link {file.path} leads out of the Hub cache, to {str(end)!a}"
-            found.append(finding("AIV409", message, file=file.path, evidence={"leads_to": f"{str(end)!a}"}))
-    return found
 
 
 def _absolute(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +16,22 @@ from aiverify.progress import Progress
 
 class SourceError(AiverifyError):
     """The artifact could not be had: unknown, gated, offline, unreadable, empty."""
+
+
+class GoneError(SourceError):
+    """The source says that there is no such artifact or revision, or none that may be seen."""
+
+
+class BusyError(SourceError):
+    """The source does not serve for now. ``patience`` is for how many seconds it asks."""
+
+    def __init__(self, message: str, *, hint: str = "", patience: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.patience = patience
+
+
+class DamagedError(SourceError):
+    """What arrived is not what was announced."""
 
 
 class HostileSourceError(SourceError):
@@ -33,10 +49,15 @@ class Selection:
     No ``include`` means everything; ``exclude`` wins. The meaning is that of ``filter_repo_objects`` of
     huggingface_hub: case counts, ``*`` crosses ``/``, a pattern that ends in ``/`` stands for everything below that
     folder, and a backslash counts as ``/``.
+
+    ``lean`` leaves out of a repository what no loader would read beside its safetensors files (``lean.py``), unless
+    ``include`` says what is wanted, or the path is one of those ``kept``. On disk everything counts that is there.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    lean: bool = False
+    kept: Collection[str] = ()
 
     def wants(self, path: str) -> bool:
         """Whether the file at ``path`` is selected."""
@@ -94,3 +115,15 @@ class Source(ABC):
     def fetch_previewed(self, selection: Selection, progress: Progress, preview: Preview) -> Fetched:  # noqa: ARG002
         """As ``fetch``, with a look at what the source states first, where there is anything to be saved by it."""
         return self.fetch(selection, progress)
+
+    def fetch_again(
+        self,
+        fetched: Fetched,  # noqa: ARG002
+        damaged: Collection[str],  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> bool:
+        """Put other bytes in the place of the files at ``damaged``, which are not what the source states.
+
+        ``False`` where there is nothing to get them from, or where that would destroy what is not the source's.
+        """
+        return False

@@ -1,31 +1,28 @@
-"""What the store remembers: snapshots, verdicts and digests, in one SQLite file.
+"""What the store remembers: snapshots, verdicts, revisions and digests, in one SQLite file.
 
 The rules:
 
-- The file says which format it is of. An older one is migrated; of a newer one nothing is touched.
 - A verdict is kept under everything that it depends on (``Question``): a changed policy, rule or version does not find
   it, and asks anew.
 - A digest is kept under device, inode, size, mtime *and* ctime, which cannot be set back. Of a file that changed less
-  than ``RACY`` seconds before it was hashed, nothing is kept: another change could share its time stamp.
-- What was written last may be lost with the power, never the file: then a verdict is asked for again.
-- Writers wait for each other up to ``PATIENCE`` seconds. After a fork, a process opens its own connection.
+  than ``RACY`` seconds before it was hashed, nothing is kept: another change could share its time stamp. That does not
+  hold for the store's own sealed files, which nobody honest writes to.
+- What was written last may be lost with the power, never the file (``database``): then a verdict is asked for again.
 """
 
 from __future__ import annotations
 
-import contextlib
+import datetime
 import json
 import os
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiverify.store.database import PATIENCE, Database, Layout
 from aiverify.store.interface import Question, Sealed, StoreError
 
 FORMAT = 1
-PATIENCE = 30.0
 RACY = 2.0
 
 _SCHEMA = """
@@ -39,7 +36,10 @@ CREATE TABLE verdicts (
 CREATE INDEX verdicts_of_subject ON verdicts (subject);
 CREATE TABLE digests (
   device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-  ctime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (device, inode)
+  ctime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL, kept_at TEXT NOT NULL, PRIMARY KEY (device, inode)
+) STRICT;
+CREATE TABLE revisions (
+  repo TEXT NOT NULL, revision TEXT NOT NULL, commit_id TEXT NOT NULL, PRIMARY KEY (repo, revision)
 ) STRICT;
 """
 #: How a file of the format on the left becomes one of the next.
@@ -69,18 +69,19 @@ class Answer:
 class Index:
     """The memory of the store, in the file ``place``."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = 0
+    def __init__(self, place: Path, *, patience: float = PATIENCE) -> None:
+        self._database = Database(place, Layout(FORMAT, _SCHEMA, _MIGRATIONS), patience)
+
+    def close(self) -> None:
+        """Give back what the index holds."""
+        self._database.close()
 
     # snapshots
 
     def remember(self, row: Row) -> None:
         """Keep a snapshot, or that it was used again."""
         files = json.dumps({path: [file.sha256, file.size] for path, file in sorted(row.files.items())})
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 "INSERT INTO snapshots VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at",
                 (row.id, files, row.sealed_at, row.used_at),
@@ -88,19 +89,21 @@ class Index:
 
     def snapshot(self, identity: str) -> Row | None:
         """What is remembered of a snapshot."""
-        rows = self._ask("SELECT id, files, sealed_at, used_at FROM snapshots WHERE id = ?", (identity,))
+        rows = self._database.ask("SELECT id, files, sealed_at, used_at FROM snapshots WHERE id = ?", (identity,))
         return _row(rows[0]) if rows else None
 
     def snapshots(self) -> list[Row]:
         """Every snapshot, the one that was used last first."""
         return [
             _row(row)
-            for row in self._ask("SELECT id, files, sealed_at, used_at FROM snapshots ORDER BY used_at DESC, id")
+            for row in self._database.ask(
+                "SELECT id, files, sealed_at, used_at FROM snapshots ORDER BY used_at DESC, id"
+            )
         ]
 
     def forget(self, identity: str) -> None:
         """Forget a snapshot and the verdicts that lead to it."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute("DELETE FROM snapshots WHERE id = ?", (identity,))
             connection.execute("DELETE FROM verdicts WHERE snapshot = ?", (identity,))
 
@@ -108,7 +111,7 @@ class Index:
 
     def record(self, question: Question, answer: Answer) -> None:
         """Keep a verdict, instead of an earlier one under the same question."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -119,7 +122,9 @@ class Index:
 
     def answer(self, question: Question) -> Answer | None:
         """The verdict that was given under exactly this question."""
-        rows = self._ask("SELECT outcome, snapshot, report, examined_at FROM verdicts WHERE key = ?", (question.key,))
+        rows = self._database.ask(
+            "SELECT outcome, snapshot, report, examined_at FROM verdicts WHERE key = ?", (question.key,)
+        )
         if not rows:
             return None
         outcome, snapshot, report, examined_at = rows[0]
@@ -127,14 +132,26 @@ class Index:
 
     def subjects(self, identity: str) -> list[str]:
         """What a snapshot was sealed for."""
-        rows = self._ask("SELECT DISTINCT subject FROM verdicts WHERE snapshot = ? ORDER BY subject", (identity,))
+        rows = self._database.ask(
+            "SELECT DISTINCT subject FROM verdicts WHERE snapshot = ? ORDER BY subject", (identity,)
+        )
         return [subject for (subject,) in rows]
+
+    def passed(self, identity: str, policy: str) -> bool:
+        """Whether a snapshot was sealed because it passed under the policy with this digest."""
+        question = "SELECT 1 FROM verdicts WHERE snapshot = ? AND policy = ? AND outcome = 'pass' LIMIT 1"
+        return bool(self._database.ask(question, (identity, policy)))
+
+    def reports(self, identity: str) -> list[str]:
+        """The reports with which a snapshot was sealed, as they were recorded."""
+        rows = self._database.ask("SELECT report FROM verdicts WHERE snapshot = ? ORDER BY examined_at", (identity,))
+        return [report for (report,) in rows]
 
     # digests
 
     def digest(self, state: os.stat_result) -> str | None:
         """The SHA-256 of the file with this state, if it was taken in this very state."""
-        rows = self._ask(
+        rows = self._database.ask(
             "SELECT sha256 FROM digests WHERE device = ? AND inode = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?",
             _state(state),
         )
@@ -144,97 +161,46 @@ class Index:
         """Keep a digest that was begun to be taken at ``hashed_at`` (seconds of ``time.time``); whether it was kept."""
         if state.st_ctime > hashed_at - RACY:
             return False
-        with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", (*_state(state), sha256))
+        self.keep_sealed([(state, sha256)])
         return True
 
-    # the connection
+    def keep_sealed(self, states: Iterable[tuple[os.stat_result, str]]) -> None:
+        """Keep digests of files that nobody else writes to, each with the state of the file."""
+        rows = [(*_state(state), sha256, today()) for state, sha256 in states]
+        if rows:
+            with self._database.writing() as connection:
+                connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def close(self) -> None:
-        """Give back what the index holds."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
+    def forget_digests(self, before: str) -> None:
+        """Forget the digests that were kept before that day (ISO 8601)."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM digests WHERE kept_at < ?", (before,))
 
-    def _ask(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[str, ...]]:
-        with self._lock, self._explained():
-            return self._open().execute(question, values).fetchall()
+    # revisions
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._explained():
-            connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+    def revision(self, repo: str, revision: str) -> str | None:
+        """The commit that a branch or tag led to when it was last asked for."""
+        rows = self._database.ask("SELECT commit_id FROM revisions WHERE repo = ? AND revision = ?", (repo, revision))
+        return rows[0][0] if rows else None
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{self._place}: {error}", hint="Remove the store, or name another one with --store or AIVERIFY_STORE."
-            ) from error
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._process == os.getpid():
-            return self._connection
-        connection = sqlite3.connect(
-            self._place, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=32
-        )
-        try:
-            self._place.chmod(0o600)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            self._migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self._process = connection, os.getpid()
-        return connection
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        if _format(connection) == FORMAT:
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            found = _format(connection)  # again: somebody else may have been faster
-            if found > FORMAT:
-                raise StoreError(
-                    f"{self._place}: format {found} is newer than this version of aiverify knows",
-                    hint="Update aiverify, or name another store with --store or AIVERIFY_STORE.",
-                )
-            if found == 0:
-                _run(connection, _SCHEMA)
-            for step in range(found or FORMAT, FORMAT):
-                _run(connection, _MIGRATIONS[step])
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
-
-def _format(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _run(connection: sqlite3.Connection, script: str) -> None:
-    """Statement by statement: ``executescript`` would end the transaction."""
-    for statement in filter(str.strip, script.split(";")):
-        connection.execute(statement)
+    def keep_revision(self, repo: str, revision: str, commit: str) -> None:
+        """Keep where a branch or tag leads now."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO revisions VALUES (?, ?, ?)", (repo, revision, commit))
 
 
 def _row(row: tuple[str, ...]) -> Row:
     identity, files, sealed_at, used_at = row
-    sealed = {path: Sealed(sha256=sha256, size=size) for path, (sha256, size) in json.loads(files).items()}
+    try:
+        sealed = {path: Sealed(sha256=sha256, size=size) for path, (sha256, size) in json.loads(files).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"what is remembered of the snapshot {identity} is broken") from error
     return Row(id=identity, files=sealed, sealed_at=sealed_at, used_at=used_at)
+
+
+def today() -> str:
+    """The day in UTC (ISO 8601)."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def _state(state: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -16,12 +16,15 @@ class StoreError(AiverifyError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One file to be sealed: the path that it gets, where its bytes lie now, and what they are."""
+    """One file to be sealed: the path that it gets, where its bytes lie now, and what they are.
+
+    ``sha256`` is ``None`` for a file that this very run made in its workshop: its digest is taken as it comes in.
+    """
 
     path: str
     location: Path
     size: int
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

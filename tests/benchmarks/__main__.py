@@ -13,13 +13,16 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.conversion import TORCH, conversions
+from tests.benchmarks.guarding import guarding
+from tests.benchmarks.hub import hub
 from tests.benchmarks.measuring import Case, checkpoint, measure_all, show, workspace
 from tests.benchmarks.scanning import scanning
+from tests.benchmarks.sealing import sealing
 from tests.benchmarks.signatures import signatures
 
 AIVERIFY = [sys.executable, "-m", "aiverify"]
 HASH = "import hashlib, sys; hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256')"
-SECTIONS = ("main", "scanning", "conversion", "signatures")
+SECTIONS = ("main", "scanning", "conversion", "signatures", "hub", "guard", "store")
 
 
 def main_job(work: Path, megabytes: int) -> list[Case]:
@@ -75,6 +78,15 @@ def main() -> None:
     if "signatures" in sections:
         with workspace() as work:
             signatures(work, 20 if options.quick else round(options.gigabytes * 1000), repeat)
+    if "hub" in sections:
+        with workspace() as work, workspace(disk=True) as disk:
+            hub(work, disk, 20 if options.quick else round(options.gigabytes * 1000), repeat)
+    if "guard" in sections:
+        with workspace() as work:
+            guarding(work, 20 if options.quick else options.megabytes, repeat)
+    if "store" in sections:
+        with workspace(disk=True) as work:
+            sealing(work, 20 if options.quick else round(options.gigabytes * 1000), repeat)
 
 
 if __name__ == "__main__":

@@ -47,14 +47,14 @@ Writer = Callable[[Path], Iterator[Written]]
 
 def write_corpus(folder: Path) -> list[Sample]:
     """Write every sample below ``folder``, which must exist. Samples come in the same order in every run."""
-    from benign import estimators, plain, tables, training, weights
+    from benign import estimators, frameworks, plain, tables, training, weights
 
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     samples: list[Sample] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for module in (plain, tables, weights, estimators, training):
+        for module in (plain, tables, weights, estimators, training, frameworks):
             for library, writer in module.WRITERS.items():
                 below = folder / library
                 below.mkdir()

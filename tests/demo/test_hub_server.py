@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import threading
@@ -160,8 +161,9 @@ def test_names_in_a_request_never_become_paths(hub: LocalHub, root: Path) -> Non
     ):
         with pytest.raises(urllib.error.HTTPError, match=r"40[14]"):
             ask(f"{hub.endpoint}{path}")
+    commit = hub.repository("org/model").commit  # type: ignore[union-attr]
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        ask(f"{hub.cdn}/org/model//..%2F..%2Fsecret")
+        ask(f"{hub.cdn}/org/model@{commit}//..%2F..%2Fsecret")
 
 
 def test_a_repository_without_an_organisation_and_more_refs_are_served(root: Path) -> None:
@@ -193,3 +195,21 @@ def test_a_listing_is_plain_json(hub: LocalHub) -> None:
     assert entry["lfs"]["oid"] == hashlib.sha256(LARGE).hexdigest()
     assert entry["size"] == entry["lfs"]["size"] == len(LARGE)
     assert 100 < entry["lfs"]["pointerSize"] < 200
+
+
+def test_what_the_hub_says_of_a_repository_can_be_set(root: Path) -> None:
+    told = {"status": "unsafe", "avScan": {"status": "safe"}, "pickleImportScan": None}
+    created = "2026-01-02T03:04:05.000Z"
+    with LocalHub(root, created={"org/model": created}, scans={"org/model": {"config.json": told}}) as hub:
+        api = HfApi(endpoint=hub.endpoint)
+        assert api.model_info("org/model").created_at == datetime.datetime.fromisoformat(created)
+        entries = {entry.path: entry for entry in api.list_repo_tree("org/model", recursive=True, expand=True)}
+        assert entries["config.json"].security.status == "unsafe"  # type: ignore[union-attr]
+        assert {path for path, entry in entries.items() if getattr(entry, "security", None)} == {"config.json"}
+
+
+def test_a_repository_that_moved_is_found_under_both_names(root: Path) -> None:
+    with LocalHub(root, moved={"old/name": "org/model"}) as hub:
+        api = HfApi(endpoint=hub.endpoint)
+        assert api.model_info("old/name").id == "org/model"
+        assert api.model_info("old/name").sha == api.model_info("org/model").sha

@@ -20,7 +20,7 @@ LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-PROGRAMS = ["README.md", "docs/engines.md", "docs/python-api.md", "docs/report.md"]
+PROGRAMS = ["README.md", "docs/engines.md", "docs/guard.md", "docs/python-api.md", "docs/report.md", "docs/store.md"]
 
 
 def slug(heading: str) -> str:
@@ -109,7 +109,7 @@ def test_every_dependency_has_one_decision_record(root: Path, docs: Path) -> Non
     titles = [path.read_text("utf-8").partition("\n")[0] for path in (docs / "decisions").glob("0*.md")]
 
     for name in names:
-        spelt = {"pyyaml": "PyYAML"}.get(name, name)
+        spelt = {"pyyaml": "PyYAML", "rfc3161-client": "sigstore", "tuf": "sigstore"}.get(name, name)
         assert sum(re.match(rf"# \d+\. {spelt}\b", title) is not None for title in titles) == 1, name
 
 

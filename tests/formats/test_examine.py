@@ -11,6 +11,7 @@ import numpy as np
 import pickle_builder as b
 import pytest
 import torch
+from framework_files import FILES, PMML, gguf_model, hdf5_model, keras_archive, onnx_model
 from fuzzing import effort
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ def look(tmp_path):
         path = tmp_path / "content"
         path.write_bytes(raw)
         examination = examine(path, name, ScanOptions())
-        assert recognise(path, name) in (examination.format, Format.ZIP, Format.TAR)
+        assert recognise(path, name) in (examination.format, Format.ZIP, Format.TAR, Format.HDF5)
         return examination
 
     return look
@@ -93,12 +94,18 @@ CONTENTS = {
     Format.TEXT: ("README.md", b"# Model\n"),
     Format.LFS_POINTER: ("m.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"),
     Format.SENTENCEPIECE: ("tokenizer.model", b"\x0a\x0a\x0a\x03\xe2\x96\x81\x15\0\0\0\0"),
-    Format.GGUF: ("m.gguf", b"GGUF\x03" + bytes(40)),
-    Format.HDF5: ("m.h5", b"\x89HDF\r\n\x1a\n" + bytes(40)),
-    Format.ONNX: ("m.onnx", b"\x08\x07\x12\x07pytorch" + bytes(20)),
-    Format.TENSORFLOW: ("saved_model.pb", b"\x08\x01\x12\x00" + bytes(20)),
-    Format.TFLITE: ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(20)),
-    Format.MSGPACK: ("flax_model.msgpack", b"\x81\xa1a\xc7" + bytes(20)),
+    Format.GGUF: ("m.gguf", gguf_model()),
+    Format.HDF5: ("m.h5", hdf5_model()),
+    Format.KERAS: ("m.keras", keras_archive()),
+    Format.ONNX: ("m.onnx", onnx_model()),
+    Format.TENSORFLOW: ("saved_model.pb", FILES["saved_model.pb"]()),
+    Format.TFLITE: ("m.tflite", FILES["model.tflite"]()),
+    Format.MSGPACK: ("flax_model.msgpack", FILES["flax_model.msgpack"]()),
+    Format.XML: ("a.xml", b"<?xml version='1.0'?><model/>"),
+    Format.OPENVINO: ("m.xml", b"<net name='m'></net>"),
+    Format.PMML: ("m.pmml", PMML.encode()),
+    Format.RAW: ("variables.index", bytes(40) + bytes.fromhex("57fb808b247547db")),
+    Format.FOREIGN: ("m.cbm", b"CBM1" + bytes(20)),
     Format.TAR: ("a.tar", tar()),
     Format.COMPRESSED: ("a.gz", b"\x1f\x8b\x08" + bytes(20)),
     Format.SEVEN_ZIP: ("a.7z", b"7z\xbc\xaf\x27\x1c" + bytes(20)),
@@ -108,8 +115,7 @@ CONTENTS = {
     Format.UNKNOWN: ("blob", b"\xff\xfe\xfd\0" * 9),
 }
 UNREAD = {
-    *(Format.GGUF, Format.HDF5, Format.ONNX, Format.TENSORFLOW, Format.TFLITE, Format.MSGPACK),
-    *(Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE, Format.UNKNOWN, Format.LFS_POINTER),
+    *(Format.FOREIGN, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE, Format.UNKNOWN, Format.LFS_POINTER),
 }
 EXPECTED = {Format.PYTHON: "AIV502", Format.SCRIPT: "AIV505", Format.EXECUTABLE: "AIV408"}
 
@@ -263,6 +269,7 @@ def test_random_text_is_text_or_a_pickle_that_does_something(look, text):
         Format.COMPRESSED,
         Format.GGUF,
         Format.PICKLE,
+        *(Format.XML, Format.TENSORFLOW, Format.SENTENCEPIECE, Format.ONNX, Format.FOREIGN),
     )
     assert examination.format is not Format.PICKLE or examination.findings
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiverify.finding import Finding
-from aiverify.formats.gguf import TENSOR_TYPES, examine_gguf
+from aiverify.formats.gguf import examine_gguf
+from aiverify.formats.gguf_types import TENSOR_TYPES
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
@@ -134,7 +135,7 @@ HOSTILE = {
     "a key as long as the address space": (by_hand(values=[struct.pack("<Q", (1 << 64) - 1)]), "a key of"),
     "a string past the end": (by_hand(values=[text(b"k") + struct.pack("<IQ", 8, 1 << 20)]), "ends inside"),
     "an array past the end": (by_hand(values=[text(b"k") + struct.pack("<IIQ", 9, 4, 1 << 20)]), "ends inside"),
-    "an array of too much": (by_hand(values=[text(b"k") + struct.pack("<IIQ", 9, 4, 1 << 60)]), "arrays of more"),
+    "an array of too much": (by_hand(values=[text(b"k") + struct.pack("<IIQ", 9, 8, 1 << 60)]), "arrays of more"),
     "an array of arrays": (by_hand(values=[text(b"k") + struct.pack("<IIQ", 9, 9, 1)]), "an array of the value type"),
     "an unknown value type": (by_hand(values=[text(b"k") + struct.pack("<I", 99)]), "the value type 99"),
     "a truth value of two": (by_hand(values=[text(b"k") + struct.pack("<IB", 7, 2)]), "a truth value"),

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiverify.finding import Finding, Severity
+from aiverify.formats.content import Allowance, in_place, on_disk
 from aiverify.formats.hdf5 import examine_hdf5
 from aiverify.formats.interface import Examination
 from aiverify.formats.keras import judge_configuration
@@ -192,8 +193,8 @@ def test_no_mutation_of_code_is_more_than_refused(data: st.DataObject) -> None:
 
 
 def examined(place: Path) -> Examination:
-    with place.open("rb", buffering=0) as file:
-        return examine_hdf5(file, place.stat().st_size, "model.h5")
+    with place.open("rb", buffering=0) as file, on_disk(file) as content:
+        return examine_hdf5(content, "model.h5", Allowance())
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +247,32 @@ def test_bytes_behind_the_end_are_said(tmp_path: Path, version: str) -> None:
     assert examined(place).findings == []
     place.write_bytes(place.read_bytes() + b"tail")
     assert [found.rule for found in examined(place).findings] == ["AIV414"]
+
+
+def test_a_file_that_only_lies_in_memory_is_read_as_well(saved: Path) -> None:
+    examination = examine_hdf5(in_place(saved.read_bytes()), "model.h5", Allowance())
+    assert (examination.findings, examination.unexamined) == ([], [])
+    assert examine_hdf5(in_place(saved.read_bytes()), "model.h5", Allowance(inflated=10)).unexamined
+
+
+def test_a_pickle_among_the_attributes_is_said(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file.attrs["TITLE"] = "a table"
+        file["x"] = [1, 2]
+        file["x"].attrs["kind"] = b"(lp0\nVa\np1\na."  # what PyTables writes of a list
+        file["x"].attrs["empty"] = h5py.Empty("f")
+    assert examined(tmp_path / "model.h5").findings == []
+    with h5py.File(tmp_path / "model.h5", "a") as file:
+        file["x"].attrs["kind"] = b"cos\nsystem\n(S'true'\ntR."
+    (found,) = examined(tmp_path / "model.h5").findings
+    assert (found.rule, "/x@kind" in found.message) == ("AIV411", True)
+
+
+def test_shared_constants_are_walked_once() -> None:
+    code = (lambda: 0).__code__
+    for _ in range(40):
+        code = code.replace(co_consts=(code, code))
+    assert len(list(read_code(marshal.dumps(code)).everything())) == 41
 
 
 def test_a_broken_file_is_said_to_be_unread(saved: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from aiverify.finding import Finding
-from aiverify.formats.onnx import TYPE_BITS, examine_onnx
+from aiverify.formats.onnx import examine_onnx
+from aiverify.formats.onnx_types import TYPE_BITS
 
 PICKLE = b"cos\nsystem\n(S'true'\ntR."
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])

@@ -120,13 +120,40 @@ def test_a_second_data_pkl_is_judged_like_the_first(look):
     assert {"AIV301", "AIV402"} <= rules(examination)
 
 
-def test_a_program_is_not_examined(look):
-    for more in (
-        Member(name=b"archive/code/a.py", data=b"x"),
-        Member(name=b"archive/constants.pkl", data=b.stream(b")", 2)),
-    ):
-        examination = look(new(more))
-        assert "TorchScript" in examination.unexamined[0].reason
+def test_the_code_of_a_program_is_judged(look):
+    source = b"def forward(self, x):\n  return torch.from_file(x)\n"
+    examination = look(new(Member(name=b"archive/code/__torch__.py", data=source)))
+    assert [(item.rule, item.location.member) for item in examination.findings] == [
+        ("AIV412", "archive/code/__torch__.py")
+    ]
+    assert examination.unexamined == []
+
+
+def program(state: bytes, source: bytes) -> bytes:
+    return archive(
+        Member(name=b"m/data.pkl", data=state),
+        Member(name=b"m/code/__torch__.py", data=source),
+        Member(name=b"m/constants.pkl", data=b.stream(b")", 2)),
+    )
+
+
+def test_a_class_that_the_code_defines_may_be_named_and_no_other(look):
+    state = b.stream(b"c__torch__\nModel\n)\x81", 2)
+    assert clean(look(program(state, b"class Model(Module):\n  pass\n")))
+    assert rules(look(program(state, b"class Other(Module):\n  pass\n"))) == {"AIV302"}
+
+
+def test_what_a_program_defines_does_not_hide_what_is_dangerous(look):
+    assert "AIV301" in rules(look(program(RUN, b"class system(Module):\n  pass\n")))
+
+
+def test_bytecode_for_phones_is_said_to_be_unexamined(look):
+    code = Member(name=b"archive/code/__torch__.py", data=b"")
+    examination = look(new(code, Member(name=b"archive/bytecode.pkl", data=b.stream(b")", 2))))
+    assert ["bytecode" in item.reason for item in examination.unexamined] == [True]
+
+
+def test_constants_of_a_program_are_judged(look):
     assert "AIV313" not in rules(look(new(Member(name=b"archive/constants.pkl", data=b.stream(b")", 2)))))
     assert "AIV301" in rules(look(new(Member(name=b"archive/constants.pkl", data=RUN))))
 

@@ -8,7 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MACHINE = ("tests/pickles/test_machine.py", "tests/pickles/test_exhaustive.py", "tests/pickles/test_differential.py")
-JUDGEMENT = ("tests/pickles/test_tables.py", "tests/pickles/test_judge.py", "tests/pickles/test_benign.py")
+JUDGEMENT = (
+    "tests/pickles/test_tables.py",
+    "tests/pickles/test_judge.py",
+    "tests/pickles/test_benign.py",
+    "tests/pickles/test_trusted_uses.py",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,11 @@ from fuzzing import effort
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiverify.finding import Severity
 from aiverify.pickles.judge import judge
 from aiverify.pickles.machine import Budget, interpret
+from aiverify.pickles.tables import Use
+from aiverify.pickles.uses import sightings
 
 RUN = b.call("os.system", b.text("true"))
 UNKNOWN = "some.where.Thing"
@@ -612,3 +615,64 @@ def test_no_stream_makes_the_judgement_raise(raw):
     graph = interpret(b"\x80\x04" + b.text("os") + b"\x94" + b.named("collections.OrderedDict") + b"\x94" + raw)
     for item in judge(graph, file="f", storages=True):
         assert item.file == "f"
+
+
+# What an id may be, part by part
+
+KIND, KEY, PLACE, SIZE = b.named("torch.FloatStorage"), b.text("0"), b.text("cpu"), b.number(4)
+FINE = (b.text("storage"), KIND, KEY, PLACE, SIZE)
+BAD_IDS = {
+    "too short": FINE[:4],
+    "too long": (*FINE, b"N", b"N"),
+    "another kind": (b.text("module"), *FINE[1:]),
+    "no kind": (b"N", *FINE[1:]),
+    "a type that is text": (FINE[0], b.text("torch.FloatStorage"), *FINE[2:]),
+    "a key that is a number": (*FINE[:2], b.number(0), *FINE[3:]),
+    "a key that is not there": (*FINE[:2], b.text("../1"), *FINE[3:]),
+    "a place that is none": (*FINE[:3], b.text("http://host"), SIZE),
+    "a place that is a number": (*FINE[:3], b.number(0), SIZE),
+    "a size that is text": (*FINE[:4], b.text("4")),
+    "a view that is text": (*FINE, b.text("view")),
+}
+
+
+def ids(*parts: bytes, storages: bool | set[str] = frozenset({"0"})) -> set[str]:
+    stream = b.stream(b.persistent(b.tup(*parts)))
+    return {item.rule for item in judge(interpret(stream), file="f", storages=storages)}
+
+
+def test_an_id_of_a_storage_that_is_there_is_silent():
+    assert ids(*FINE) == ids(*FINE, b"N") == set()
+
+
+@pytest.mark.parametrize("parts", BAD_IDS.values(), ids=BAD_IDS.keys())
+def test_an_id_that_no_torch_file_has_is_said(parts):
+    assert "AIV306" in ids(*parts)
+    if parts[2:3] != (b.text("../1"),):  # only the list of what is there tells about that one
+        assert "AIV306" in ids(*parts, storages=True)
+
+
+# Where a name is looked for
+
+WITHIN = b.dct((b.named("acme.Thing"), b"N"))
+PLACES = {
+    "keyword arguments": b.new_ex("collections.OrderedDict", b")", WITHIN),
+    "a state": b.build(b.new("collections.OrderedDict"), WITHIN),
+    "what a change sets": b.build(b.named("acme.Other"), WITHIN),
+}
+
+
+@pytest.mark.parametrize("stream", PLACES.values(), ids=PLACES.keys())
+def test_the_use_of_a_name_is_seen_wherever_it_stands(stream):
+    (seen,) = [it for it in sightings(interpret(b.stream(stream))) if it.example.dotted == "acme.Thing"]
+    assert Use.HASH in seen.uses
+
+
+def test_a_name_that_is_thrown_away_is_used():
+    (seen,) = sightings(interpret(b.stream(b.named("acme.Thing") + b"0N")))
+    assert seen.uses == {Use.REFERENCE}
+
+
+def test_an_argument_across_the_end_of_a_frame_is_critical():
+    torn = b"\x80\x04\x95\x03" + bytes(7) + b"X\x05\x00\x00\x00hello."
+    assert Severity.CRITICAL in {item.severity for item in judge(interpret(torn), file="f") if item.rule == "AIV311"}

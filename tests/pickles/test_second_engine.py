@@ -368,9 +368,9 @@ def test_the_child_is_warm_and_gone_after_close():
 DOORS = """
 import sys, json
 sys.path[:] = sys.argv[2:]
-from aiverify.pickles.fickling_child import _close_doors
+from aiverify.pickles.confinement import close_doors
 import os, socket, subprocess, pathlib, threading, ctypes
-_close_doors()
+close_doors(4 << 30)
 try:
     exec(sys.argv[1])
 except BaseException as error:

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import attacks.corpus
+import attacks.other_formats
 import benign.corpus
 from scorecard.page import page
 from scorecard.running import Case, judgements
@@ -61,6 +62,12 @@ def _cases(folder: Path) -> list[Case]:
         )
         for sample in attacks.corpus.write_corpus(bad)
     ]
+    for number, attack in enumerate(attacks.other_formats.ATTACKS):
+        place, _, _ = attacks.other_formats.write_attack(attack, bad, number)
+        name = f"{attack.family}: {attack.title}"
+        cases.append(
+            Case(name=name, path=place, mechanism=attack.title, container=f"{attack.family} file", hostile=True)
+        )
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # libraries talk
         samples = benign.corpus.write_corpus(good)
     cases += (

@@ -146,7 +146,7 @@ def test_the_users_cache_folder_is_the_place_without_another(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     check(TufRepository(url=repository.url, root=first_root))
-    assert [path.name for path in (tmp_path / "xdg" / "aiverify" / "tuf").glob("*/targets/*")] == [tuf.TARGET]
+    assert [path.name for path in (tmp_path / "xdg" / "aiverify" / "tuf").glob("*/targets/*")] == [tuf.TRUSTED_ROOT]
 
 
 def test_a_repository_under_other_keys_is_not_trusted(
@@ -162,7 +162,7 @@ def test_a_root_that_was_exchanged_on_the_way_is_not_trusted(
     check: Check, repository: LocalTuf, first_root: Path, tmp_path: Path
 ) -> None:
     with LocalSigstore() as evil:
-        repository.files[f"targets/{tuf.TARGET}"] = json.dumps(evil.trusted_root()).encode()
+        repository.files[f"targets/{tuf.TRUSTED_ROOT}"] = json.dumps(evil.trusted_root()).encode()
     with pytest.raises(SignatureError, match="cannot be fetched"):
         check(TufRepository(url=repository.url, root=first_root, cache=tmp_path / "cache"))
 

@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import _tree_cache, constants
 from lying_hub import LyingHub
 
+from aiverify.sources.hubclient import patience
 from aiverify.sources.interface import HubOptions
 
 WEIGHTS = bytes(range(256)) * 40
@@ -27,6 +28,7 @@ def no_traces_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(patience, "PAUSES", (0.0, 0.0))
     _tree_cache._IN_MEMORY_TREE_CACHE.clear()
 
 

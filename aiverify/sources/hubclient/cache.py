@@ -11,6 +11,7 @@ All of it is local and unauthenticated: it is parsed with the same distrust as a
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from aiverify.sources.interface import SourceError
 
 MAX_REF = 100
 MAX_TREE = MAX_FILES * 512
+_MAX_LINKS = 4  # a snapshot's, a repository's and the shared store's, and one more
 
 # What `git check-ref-format` allows, without a leading dash.
 _REVISION = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\/@.-][^\x00-\x20\x7f~^:?*\[\\]*")
@@ -71,6 +73,20 @@ class RepoCache:
             return (self.root(commit) / path).is_file()
         except OSError:
             return False
+
+    def discard(self, commit: str, path: str) -> None:
+        """Remove the file at ``path`` of ``commit``, and the blobs that it is a link to. Raises OSError.
+
+        A link that leads out of the client's store is removed, and what it leads to stays.
+        """
+        homes = [Path(os.path.realpath(home)) for home in (self.root(commit), *self.blobs)]
+        place: Path | None = self.root(commit) / path
+        for _ in range(_MAX_LINKS):
+            if place is None or not any(Path(os.path.realpath(place.parent)).is_relative_to(home) for home in homes):
+                return
+            following = place.parent / place.readlink() if place.is_symlink() else None
+            place.unlink(missing_ok=True)
+            place = following
 
     def commit(self, revision: str) -> str | None:
         """The commit that ``revision`` led to when it was last asked for."""

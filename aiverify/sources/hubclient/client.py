@@ -39,6 +39,8 @@ from aiverify.sources.hubclient.listing import (
     parse_page,
     parse_standing,
 )
+from aiverify.sources.hubclient.patience import patiently
+from aiverify.sources.hubclient.scans import Scans, parse_scans
 from aiverify.sources.hubclient.session import attached, watching
 from aiverify.sources.hubclient.watch import Watch
 from aiverify.sources.interface import HubOptions, Selection, SourceError
@@ -91,13 +93,21 @@ class HubClient:
         total = sum(file.size for file in absent)
         progress.stage("fetch", total)
         done = Bytes(progress, total)
-        with explained(self._place):
-            watch = self._watch(commit, files, progress)
-            self._hand_over(commit, files)
-        with watching(watch):
-            self._call(lambda: self._snapshot(commit, selection, bar_class(done, watch.require_running)), watch)
+        checked: set[str] = set()
+
+        def attempt() -> None:
+            with explained(self._place):
+                watch = self._watch(commit, files, progress)
+                self._hand_over(commit, files)
+            try:
+                with watching(watch):
+                    self._call(lambda: self._snapshot(commit, selection, bar_class(done, watch.require_running)), watch)
+            finally:
+                checked.update(watch.checked)
+
+        patiently(attempt)
         for file in absent:
-            if file.path not in watch.checked and not (file.xet_hash and is_xet_available()):
+            if file.path not in checked and not (file.xet_hash and is_xet_available()):
                 raise self._place.error(f"{file.path} was downloaded without having been watched")
         done.complete()
 
@@ -167,12 +177,23 @@ class HubClient:
         except SourceError:
             return False
 
+    def scans(self, commit: str) -> Scans:
+        """What the Hub's own scanners say of the files of ``commit``, if anything. Raises SourceError."""
+        found: dict[str, dict[str, str]] = {}
+        for body in self._pages(commit, expand=True):
+            found |= parse_scans(body, self._repo)
+        return found
+
     def _files(self, commit: str) -> Iterator[StatedFile]:
+        for body in self._pages(commit, expand=False):
+            yield from parse_page(body, self._repo)
+
+    def _pages(self, commit: str, *, expand: bool) -> Iterator[bytes]:
         tree = f"{self._api}/tree/{commit}"
-        parameters: dict[str, list[str]] = {"recursive": ["True"], "expand": ["False"]}
+        parameters: dict[str, list[str]] = {"recursive": ["True"], "expand": [str(expand)]}
         for _ in range(MAX_PAGES):
             body, following = self._ask(tree, parameters)
-            yield from parse_page(body, self._repo)
+            yield body
             if following is None:
                 return
             parameters = parse_qs(urlsplit(following).query)
@@ -180,6 +201,9 @@ class HubClient:
 
     def _ask(self, url: str, parameters: dict[str, list[str]] | None = None) -> tuple[bytes, str | None]:
         """The body of an answer, and the address of the next page."""
+        return patiently(lambda: self._ask_once(url, parameters))
+
+    def _ask_once(self, url: str, parameters: dict[str, list[str]] | None) -> tuple[bytes, str | None]:
         with (
             explained(self._place),
             get_session().stream(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import httpx2
 from huggingface_hub import errors as hub
 
-from aiverify.sources.interface import HostileSourceError, SourceError
+from aiverify.sources.interface import BusyError, DamagedError, GoneError, HostileSourceError, SourceError
 
 _DISK = {
     errno.ENOSPC: ("the disk is full", "Make room, or choose another disk with --cache-dir."),
@@ -27,6 +27,7 @@ _DISK = {
     errno.EPERM: ("no permission to write to the Hub cache", "Choose another folder with --cache-dir."),
     errno.ENAMETOOLONG: ("a file name is too long for this disk", "Choose a shorter path with --cache-dir."),
 }
+_DIGITS = 9
 _NETWORK = "Check the network, HF_ENDPOINT and the proxy settings; --offline uses what was downloaded before."
 
 
@@ -39,9 +40,9 @@ class Place:
     endpoint: str
     has_token: bool
 
-    def error(self, what: str, hint: str = "") -> SourceError:
+    def error(self, what: str, hint: str = "", kind: type[SourceError] = SourceError) -> SourceError:
         """An error about the repository at its revision."""
-        return SourceError(f"{self.repo}@{self.revision}: {what}", hint=hint)
+        return kind(f"{self.repo}@{self.revision}: {what}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -61,8 +62,10 @@ def redacted(error: SourceError, secret: str | None) -> SourceError:
     if not secret:
         return error
     message = str(error).replace(secret, "***")
+    if isinstance(error, BusyError):
+        return BusyError(message, hint=error.hint, patience=error.patience)
     if not isinstance(error, HostileSourceError):
-        return SourceError(message, hint=error.hint)
+        return type(error)(message, hint=error.hint)
     evidence = {key: str(value).replace(secret, "***") for key, value in error.finding.evidence.items()}
     return HostileSourceError(dataclasses.replace(error.finding, message=message, evidence=evidence), hint=error.hint)
 
@@ -89,11 +92,11 @@ def refused(status: int, headers: Mapping[str, str], place: Place) -> SourceErro
             f"Accept its terms at {page}, then give a token of that account with --token or `hf auth login`.",
         )
     if code == "RevisionNotFound":
-        return place.error("no such revision", f"See the branches, tags and commits at {page}/tree/main.")
+        return place.error("no such revision", f"See the branches, tags and commits at {page}/tree/main.", GoneError)
     if code == "EntryNotFound":
         return place.error("the endpoint lists a file and then denies that it has it", _NETWORK)
     if message == "Access to this resource is disabled.":
-        return place.error("the Hub has disabled the repository", f"{page} may say why.")
+        return place.error("the Hub has disabled the repository", f"{page} may say why.", GoneError)
     if message == "Invalid credentials in Authorization header":
         return place.error("the Hub does not accept the token", "Make a new token, or log in again: `hf auth login`.")
     if code == "RepoNotFound" or status == httpx2.codes.UNAUTHORIZED:
@@ -103,14 +106,21 @@ def refused(status: int, headers: Mapping[str, str], place: Place) -> SourceErro
             else "no such repository, or a private one",
             "Check the name. For a private repository give a token with --token or `hf auth login`; "
             "a file or folder of that name does not exist here.",
+            GoneError,
         )
     if status == httpx2.codes.FORBIDDEN:
         return place.error("the token may not read the repository", "Give a token with read access to it.")
     if status == httpx2.codes.TOO_MANY_REQUESTS:
-        return place.error("the Hub allows no more requests for now", "Try again later, or give a token with --token.")
+        return _busy(place, "the Hub allows no more requests for now", "Try again later, or give --token.", headers)
     if status >= httpx2.codes.INTERNAL_SERVER_ERROR:
-        return place.error(f"the Hub is out of order (HTTP {status})", "Try again later.")
+        return _busy(place, f"the Hub is out of order (HTTP {status})", "Try again later.", headers)
     return place.error(f"the endpoint answers with HTTP {status}", "Check the name and HF_ENDPOINT.")
+
+
+def _busy(place: Place, what: str, hint: str, headers: Mapping[str, str]) -> BusyError:
+    asked = headers.get("retry-after", "")
+    patience = float(asked) if asked.isdecimal() and len(asked) <= _DIGITS else 0.0
+    return BusyError(f"{place.repo}@{place.revision}: {what}", hint=hint, patience=patience)
 
 
 def _transport(error: httpx2.HTTPError | httpx2.InvalidURL, place: Place) -> SourceError:
@@ -154,7 +164,7 @@ def _local(error: BaseException, place: Place) -> SourceError:
         return place.error("the transfer from xet storage failed", "Try again, or set HF_HUB_DISABLE_XET=1.")
     if isinstance(error, OSError):
         if str(error).startswith("Consistency check failed"):
-            return place.error("a file arrived with another size than announced", "Try again.")
+            return place.error("a file arrived with another size than announced", "Try again.", DamagedError)
         known = _DISK.get(error.errno or 0)
         if known is not None:
             return place.error(*known)

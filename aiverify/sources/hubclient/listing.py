@@ -74,10 +74,10 @@ Listing = Mapping[str, StatedFile]
 
 def parse_standing(body: bytes, repo: str) -> Standing:
     """The answer to a question about a revision."""
-    answer = _json(body, repo)
+    answer = json_answer(body, repo)
     commit = answer.get("sha") if isinstance(answer, dict) else None
     if not isinstance(answer, dict) or not isinstance(commit, str):
-        raise _malformed(repo, "it names no commit")
+        raise malformed(repo, "it names no commit")
     return Standing(
         commit=require_digest(COMMIT, commit, repo, "a commit id"),
         name=_of_form(_NAME, answer.get("id")),
@@ -91,27 +91,27 @@ def _of_form(form: re.Pattern[str], value: object) -> str | None:
 
 def parse_page(body: bytes, repo: str) -> list[StatedFile]:
     """The files on one page of a tree; folders are left out."""
-    entries = _json(body, repo)
+    entries = json_answer(body, repo)
     if not isinstance(entries, list):
-        raise _malformed(repo, "the file listing is no list")
+        raise malformed(repo, "the file listing is no list")
     files = []
     for entry in entries:
         kind = entry.get("type") if isinstance(entry, dict) else None
         if kind == "file":
             files.append(_from_tree(entry, repo))
         elif kind != "directory":
-            raise _malformed(repo, "the file listing holds something that is neither file nor folder")
+            raise malformed(repo, "the file listing holds something that is neither file nor folder")
     return files
 
 
 def parse_cached(body: bytes, repo: str) -> Listing | None:
     """The listing that the client wrote to its cache; ``None`` when it is of a format that is not known here."""
-    content = _json(body, repo)
+    content = json_answer(body, repo)
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("format_version") != CACHE_FORMAT:
         return None
     if not isinstance(files, dict):
-        raise _malformed(repo, "the cached file listing is no table")
+        raise malformed(repo, "the cached file listing is no table")
     return listing((_from_cache(path, entry, repo) for path, entry in files.items()), repo)
 
 
@@ -136,7 +136,7 @@ def listing(files: Iterable[StatedFile], repo: str) -> Listing:
 def require_path(value: object, repo: str) -> str:
     """``value`` if it is a path that stays inside the folder it is joined to."""
     if not isinstance(value, str):
-        raise _malformed(repo, "a file has no name")
+        raise malformed(repo, "a file has no name")
     parts = value.split("/")
     if {"", ".", ".."} & set(parts) or "\\" in value or _CONTROL.search(value) or not _is_unicode(value):
         raise hostile(repo, "the endpoint names a file as no repository can", value)
@@ -148,7 +148,7 @@ def require_path(value: object, repo: str) -> str:
 def require_digest(form: re.Pattern[str], value: object, repo: str, what: str) -> str:
     """``value`` if it has the form of a digest."""
     if not isinstance(value, str):
-        raise _malformed(repo, f"it lacks {what}")
+        raise malformed(repo, f"it lacks {what}")
     if not form.fullmatch(value):
         raise hostile(repo, f"the endpoint gives {what} that is none", value)
     return value
@@ -165,7 +165,7 @@ def hostile(repo: str, what: str, received: object, *, file: str | None = None) 
 def _from_tree(entry: Mapping[str, object], repo: str) -> StatedFile:
     lfs = entry.get("lfs")
     if lfs is not None and not isinstance(lfs, dict):
-        raise _malformed(repo, "an LFS entry is no table")
+        raise malformed(repo, "an LFS entry is no table")
     # The size of an LFS file is stated twice; the one beside the digest speaks of the bytes that the digest is of.
     return _stated(
         repo,
@@ -180,7 +180,7 @@ def _from_tree(entry: Mapping[str, object], repo: str) -> StatedFile:
 
 def _from_cache(path: str, entry: object, repo: str) -> StatedFile:
     if not isinstance(entry, dict):
-        raise _malformed(repo, "an entry of the cached file listing is no table")
+        raise malformed(repo, "an entry of the cached file listing is no table")
     is_lfs = entry.get("lfs_sha256") is not None
     return _stated(
         repo,
@@ -197,7 +197,7 @@ def _stated(
     repo: str, *, path: object, size: object, blob_id: object, sha256: object, is_lfs: bool, xet_hash: object
 ) -> StatedFile:
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_SIZE:
-        raise _malformed(repo, "a file has no size")
+        raise malformed(repo, "a file has no size")
     return StatedFile(
         path=require_path(path, repo),
         size=size,
@@ -207,11 +207,12 @@ def _stated(
     )
 
 
-def _json(body: bytes, repo: str) -> object:
+def json_answer(body: bytes, repo: str) -> object:
+    """The value in an answer. Raises SourceError when it is no JSON."""
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError):
-        raise _malformed(repo, "it is not JSON") from None
+        raise malformed(repo, "it is not JSON") from None
     return value
 
 
@@ -223,5 +224,6 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _malformed(repo: str, what: str) -> SourceError:
+def malformed(repo: str, what: str) -> SourceError:
+    """The error for an answer that is not what was asked for."""
     return SourceError(f"{repo}: the endpoint's answer makes no sense: {what}", hint=_NOT_A_HUB)

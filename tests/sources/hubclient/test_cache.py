@@ -62,3 +62,29 @@ def test_a_file_without_end_is_not_read(cache: RepoCache, monkeypatch: pytest.Mo
 
 def test_there_is_no_listing_until_one_was_kept(cache: RepoCache) -> None:
     assert cache.listing(COMMIT) is None
+
+
+def test_a_discarded_file_is_gone_with_its_blobs_and_nothing_else(tmp_path: Path) -> None:
+    cache = RepoCache(tmp_path, "org/model")
+    shared, blob = tmp_path / "blobs" / "aa" / "xet", cache.folder / "blobs" / "etag"
+    place = cache.root("c" * 40) / "sub" / "file"
+    for each in (shared, blob, place):
+        each.parent.mkdir(parents=True, exist_ok=True)
+    shared.write_text("bytes")
+    blob.symlink_to(os.path.relpath(shared, blob.parent))
+    place.symlink_to(os.path.relpath(blob, place.parent))
+    (blob.parent / "other").write_text("stays")
+    cache.discard("c" * 40, "sub/file")
+    assert not any(os.path.lexists(each) for each in (shared, blob, place))
+    assert (blob.parent / "other").read_text() == "stays"
+    cache.discard("c" * 40, "sub/file")
+
+
+def test_a_file_behind_a_folder_that_leads_out_is_not_discarded(tmp_path: Path) -> None:
+    cache = RepoCache(tmp_path / "cache", "org/model")
+    cache.root("c" * 40).mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    (cache.root("c" * 40) / "sub").symlink_to(tmp_path / "mine", target_is_directory=True)
+    cache.discard("c" * 40, "sub/file")
+    assert (tmp_path / "mine" / "file").read_text() == "mine"

@@ -1,0 +1,1 @@
+"""Known vulnerabilities of the libraries that load models."""

@@ -1,0 +1,25 @@
+"""What runs inside the user's process at load time: what is loaded is what was verified.
+
+The package has the name of the function ``aiverify.guard``, and is called as such.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+
+class _Callable(ModuleType):
+    def __call__(self, *arguments: Any, **named: Any) -> AbstractContextManager[None]:
+        """The guard for a scope: see ``aiverify.guard.session.guard``."""
+        from aiverify.guard.session import guard
+
+        return guard(*arguments, **named)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,126 @@
+"""The layer below the wrappers: what CPython itself tells of.
+
+Rules it keeps:
+
+1. Inside the load of an artifact, ``pickle.find_class`` is denied by default: only names are given out that the machine
+   recorded in the very file that is being loaded.
+2. Outside, only dangerous names are denied (``dangerous``), and a file that is called like a model is verified before
+   it is opened for reading. What no unpickler makes anything of may be opened whatever the verdict.
+3. Code of a repository (``transformers_modules``) runs only if its source was verified, and only as that source says.
+4. Inside the load of an artifact, marshalled code is given only to the import system.
+
+An audit hook cannot be removed. It is set once; without a gate it does nothing. Every guarded interpreter imports this
+module when it starts: what costs time is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from aiverify.guard.files import model_file
+from aiverify.guard.loading import current, examining, is_examining
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+    from typing import Any
+
+    from aiverify.guard.deciding import Decider
+
+_REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules"))
+_IMPORT = "<frozen importlib._bootstrap_external>"
+_ACCESS, _WRITE_ONLY = 3, 1  # O_ACCMODE, O_WRONLY
+
+_gate: Decider | None = None
+_installed = False
+
+
+def activate(gate: Decider | None) -> None:
+    """Have ``gate`` asked about what happens, or nobody."""
+    global _gate, _installed
+    _gate = gate
+    if gate is not None and not _installed:
+        sys.addaudithook(_hook)
+        _installed = True
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    gate = _gate
+    handler = _HANDLERS.get(event)
+    if handler is None or gate is None or is_examining():
+        return
+    try:
+        handler(gate, *arguments)
+    except Exception as error:
+        if type(error).__name__ == "LoadRefused":
+            raise
+        raise gate.refuse(event, f"the guard failed: {type(error).__name__}: {error}") from error
+
+
+def _opened(gate: Decider, path: object, _mode: object = None, flags: object = 0) -> None:
+    if isinstance(flags, int) and flags & _ACCESS == _WRITE_ONLY:
+        return
+    name = model_file(path)
+    if name is None:
+        return
+    load = current()
+    if (load is not None and name == load.opens) or _is_ours():
+        return
+    try:
+        gate.look(name)
+    except OSError:
+        return  # the open itself fails in the same way
+
+
+def _is_ours() -> bool:
+    """Whether aiverify itself opens the file, to look at it: in a thread of its own, perhaps."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str) and name.startswith("aiverify.") and not name.startswith("aiverify.guard."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _named(gate: Decider, module: object, name: object) -> None:
+    from aiverify.guard.dangerous import is_dangerous
+
+    module, name = str(module), str(name)
+    load = current()
+    if load is not None and load.names is not None:
+        if (module, name) not in load.names:
+            raise gate.refuse(load.file, f"the pickle asks for {module}.{name}, which was not found in the file")
+    elif is_dangerous(module, name):
+        raise gate.refuse(load.file if load else "a pickle", f"it asks for {module}.{name}")
+
+
+def _executed(gate: Decider, code: object) -> None:
+    place = getattr(code, "co_filename", None)
+    if not isinstance(place, str) or "_modules" not in place or _REMOTE.isdisjoint(place.split("/")):
+        return
+    if getattr(code, "co_name", None) != "<module>":
+        return
+    try:
+        admission = gate.run(place)
+        with examining():
+            same = compile(admission.sealed.read_bytes(), place, "exec", dont_inherit=True) == code
+    except (OSError, ValueError, SyntaxError) as error:
+        raise gate.refuse(place, f"its source cannot be read: {error}") from error
+    if not same:
+        raise gate.refuse(place, "the code that was to run is not that of the source")
+
+
+def _unmarshalled(gate: Decider, *_: object) -> None:
+    load = current()
+    if load is not None and sys._getframe(2).f_code.co_filename != _IMPORT:
+        raise gate.refuse(load.file, "it holds marshalled code (a Lambda layer)")
+
+
+_HANDLERS: Mapping[str, Callable[..., None]] = {
+    "open": _opened,
+    "pickle.find_class": _named,
+    "exec": _executed,
+    "marshal.loads": _unmarshalled,
+}

@@ -1,0 +1,298 @@
+"""The decision about one file: may these bytes be loaded, and which copy of them?
+
+    descriptor → state → digest → verdict (remembered, or given now) → sealed copy, checked → admission
+
+Rules it keeps:
+
+1. A file is opened once; its state and digest are those of the descriptor. A digest is believed as long as device,
+   inode, size, mtime and ctime are what they were; with ``rehash="always"`` it is taken each time.
+2. What is admitted is a sealed copy with the same digest, whose state is looked at again before each load.
+3. ``block`` is refused in both modes; ``review`` and ``error`` in ``enforce``. What could not be done is an error.
+4. The policy is looked for as the command line does, but never where the file itself lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiverify.guard.interface import Admission, LoadRefused, refusal
+from aiverify.guard.loading import examining
+from aiverify.guard.refusals import refused
+from aiverify.guard.settings import ENFORCE, Settings
+
+if TYPE_CHECKING:
+    from aiverify.guard.judging import Judged
+    from aiverify.policy import Policy
+    from aiverify.store.interface import Member, Sealed
+    from aiverify.store.store import Store
+
+_BLOCK = "block"
+_KEPT = 4096
+
+State = tuple[int, int, int, int, int]
+
+
+class StoreGate:
+    """Decides with the help of the store. One for all threads; a forked child uses its copy."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._store: Store | None = None
+        self._policies: dict[str, Policy] = {}
+        self._admitted: dict[tuple[State, str, bool, bool], tuple[Admission, State]] = {}
+        self._said: set[str] = set()
+        self._lock = threading.RLock()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self._lock = threading.RLock()  # the thread that may have held it is not here
+
+    def admit(self, path: str | Path, *, sealing: bool = True, running: bool = False) -> Admission:
+        """Leave to load the file at ``path``. Raises LoadRefused, and OSError where the file cannot be opened.
+
+        Without ``sealing`` no copy is made: what is opened then is the file itself, under its own name. Of a file that
+        no unpickler makes anything of, that may be done whatever the verdict on it is. What is ``running`` is source
+        code, which the policy must let run.
+        """
+        path = Path(path)
+        with examining():
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                return self._admit(handle, path, sealing, running)
+            except LoadRefused as no:
+                raise refused(no) from None
+            except Exception as error:  # noqa: BLE001 - whatever breaks, nothing is loaded because of it
+                return self._failed(path, error)
+            finally:
+                os.close(handle)
+
+    def refuse(self, file: str, reason: str) -> LoadRefused:
+        """The refusal, recorded, of something that no policy allows."""
+        return refused(refusal(file, _BLOCK, (reason,)))
+
+    def _admit(self, handle: int, path: Path, sealing: bool, running: bool) -> Admission:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise refusal(path, "error", ("it is no regular file",))
+        key = (_state(found), path.name, sealing, running)
+        known = self._admitted.get(key)
+        if known is not None and not self.settings.rehash_always and _state_of(known[0].sealed) == known[1]:
+            return known[0]
+        with self._lock:
+            admission, racy = self._examined(handle, path, sealing, running)
+        state = _state_of(admission.sealed)
+        if state is not None and not racy:
+            if len(self._admitted) >= _KEPT:
+                self._admitted.clear()
+            self._admitted[key] = admission, state
+        return admission
+
+    def _examined(self, handle: int, path: Path, sealing: bool, running: bool) -> tuple[Admission, bool]:
+        """The admission, and whether the file changed too recently for that to be remembered by its state."""
+        from aiverify.guard.judging import unread
+
+        store, policy = self._opened(), self._policy(path)
+        sha256, size, racy = self._digest(handle, path)
+        asked = Asked(path=path, sha256=sha256, size=size, sealing=sealing)
+        judged = self._judged(store, policy, asked)
+        if running and not judged.runs and judged.outcome.value == "pass":
+            judged = unread(judged, sha256)
+        if sealing or not judged.inert:
+            self._decide(path, judged, policy)
+        admission = Admission(
+            file=str(path),
+            sealed=self._sealed(store, asked) if sealing else path,
+            sha256=sha256,
+            format=judged.format,
+            outcome=judged.outcome.value,
+            globals=None if judged.outcome.value == "error" else judged.names,
+            inert=judged.inert,
+        )
+        return admission, racy
+
+    # digests
+
+    def _digest(self, handle: int, path: Path) -> tuple[str, int, bool]:
+        """SHA-256 and size of the open file, and whether it changed too recently to be remembered by its state."""
+        from aiverify.store.index import RACY
+
+        before, began = os.fstat(handle), time.time()
+        index = self._opened().index
+        known = None if self.settings.rehash_always else index.digest(before)
+        if known is not None:
+            return known, before.st_size, False
+        with os.fdopen(os.dup(handle), "rb", buffering=0) as file:
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if _state(os.fstat(handle)) != _state(before):
+            raise refusal(path, _BLOCK, ("it changed while it was read (AIV103)",), rules=("AIV103",))
+        index.keep_digest(before, sha256, hashed_at=began)
+        return sha256, before.st_size, before.st_ctime > began - RACY
+
+    # verdicts
+
+    def _judged(self, store: Store, policy: Policy, asked: Asked) -> Judged:
+        """The verdict on one content: remembered, or given now.
+
+        What was judged in place, where others may write while it is looked at, is remembered for loads in place only.
+        """
+        from aiverify.guard.judging import Way, question, read_judged
+
+        within = self._passed(store, policy, asked)
+        own = Way.SNAPSHOT if within else Way.SEALED if asked.sealing else Way.IN_PLACE
+        for way in (own,) if own is not Way.IN_PLACE else (Way.SEALED, own):
+            answer = store.recall(question(asked.sha256, asked.path.name, policy, way))
+            known = read_judged(answer[0].report) if answer is not None else None
+            if known is not None:
+                return known
+        judged = self._judge(store, policy, asked, within=within)
+        store.record(question(asked.sha256, asked.path.name, policy, own), judged.outcome.value, judged.text(), None)
+        return judged
+
+    def _judge(self, store: Store, policy: Policy, asked: Asked, *, within: bool) -> Judged:
+        from aiverify.guard.judging import judge_file, passed_with_snapshot
+        from aiverify.store.interface import identity
+
+        if within:
+            return passed_with_snapshot(asked.path, asked.path.name, policy)
+        if not asked.sealing:
+            return judge_file(asked.path, asked.path.name, policy)
+        known = store.snapshot(identity(asked.files)) is not None
+        snapshot = store.seal([asked.member])
+        judged = judge_file(snapshot.root / asked.path.name, asked.path.name, policy)
+        if judged.outcome.value != "pass" and not known:
+            store.index.forget(snapshot.id)  # the store holds what passed; `store prune` takes the rest away
+        return judged
+
+    def _decide(self, path: Path, judged: Judged, policy: Policy) -> None:
+        """Raise LoadRefused if the file may not be loaded; say what is only warned of."""
+        from aiverify.guard.judging import deciding_line
+
+        if judged.outcome.value == "pass":
+            return
+        decided = deciding_line(judged.outcome, policy)
+        no = refusal(path, judged.outcome.value, judged.reasons, rules=judged.rules, policy=decided)
+        if judged.outcome.value == _BLOCK or self.settings.mode == ENFORCE:
+            raise no
+        self._say(no)
+
+    def _failed(self, path: Path, error: Exception) -> Admission:
+        """What could not be judged at all: refused, or in ``warn`` loaded as it lies there."""
+        no = refusal(path, "error", (f"it could not be verified: {error}",))
+        if self.settings.mode == ENFORCE:
+            raise refused(no) from error
+        self._say(no)
+        return Admission(file=str(path), sealed=path, sha256="", format="unknown", outcome="error", globals=None)
+
+    def _say(self, no: LoadRefused) -> None:
+        text = f"aiverify: warning: {no.diagnostics()}".replace("not loaded", "loaded all the same")
+        if text not in self._said:
+            self._said.add(text)
+            with contextlib.suppress(Exception):
+                print(text, file=sys.stderr)
+
+    # the sealed copy
+
+    def _snapshot_of(self, store: Store, asked: Asked) -> str | None:
+        """The snapshot that the file is part of, with just these bytes."""
+        try:
+            identity, _, path = asked.path.absolute().relative_to(store.root / "snapshots").as_posix().partition("/")
+        except ValueError:
+            return None
+        snapshot = store.snapshot(identity)
+        file = snapshot.files.get(path) if snapshot is not None else None
+        return identity if file is not None and file.sha256 == asked.sha256 else None
+
+    def _passed(self, store: Store, policy: Policy, asked: Asked) -> bool:
+        identity = self._snapshot_of(store, asked)
+        return identity is not None and store.index.passed(identity, policy.digest)
+
+    def _sealed(self, store: Store, asked: Asked) -> Path:
+        """The store's copy of a file that may be loaded, with the very bytes that were judged."""
+        if self._snapshot_of(store, asked) is not None:
+            return asked.path
+        fresh = not (store.root / "blobs" / asked.sha256[:2] / asked.sha256).exists()
+        place = store.seal([asked.member]).root / asked.path.name
+        if not fresh and self._digest_at(place) != asked.sha256:
+            reason = f"the sealed copy {place} was changed (AIV103); `aiverify store verify` tells more"
+            raise refusal(asked.path, _BLOCK, (reason,), rules=("AIV103",))
+        return place
+
+    def _digest_at(self, place: Path) -> str:
+        handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return self._digest(handle, place)[0]
+        finally:
+            os.close(handle)
+
+    # what is opened once
+
+    def _opened(self) -> Store:
+        from aiverify.store.store import Store
+
+        with self._lock:
+            if self._store is None:
+                self._store = Store(Path(self.settings.store) if self.settings.store else None)
+            return self._store
+
+    def _policy(self, path: Path) -> Policy:
+        from aiverify.configuration import load_policy, named_policy
+        from aiverify.policy import Policy
+
+        chosen = self.settings.policy
+        if isinstance(chosen, Policy):
+            return chosen
+        folder = f"{path.absolute().parent}\0{path.resolve().parent}"
+        if folder not in self._policies:
+            if chosen is not None:
+                policy = named_policy(chosen, str(path))
+            else:
+                policy = load_policy(
+                    [str(path)], working_directory=Path(self.settings.working_directory or ".").absolute()
+                )
+            self._policies[folder] = policy
+        return self._policies[folder]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A file that was opened: its name, and what its bytes are."""
+
+    path: Path
+    sha256: str
+    size: int
+    sealing: bool
+
+    @property
+    def member(self) -> Member:
+        """What the store is given."""
+        from aiverify.store.interface import Member
+
+        return Member(path=self.path.name, location=self.path, size=self.size, sha256=self.sha256)
+
+    @property
+    def files(self) -> dict[str, Sealed]:
+        """What a snapshot of it holds."""
+        from aiverify.store.interface import Sealed
+
+        return {self.path.name: Sealed(sha256=self.sha256, size=self.size)}
+
+
+def _state(found: os.stat_result) -> State:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _state_of(path: Path) -> State | None:
+    try:
+        return _state(path.stat())
+    except OSError:
+        return None

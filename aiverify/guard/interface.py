@@ -1,0 +1,110 @@
+"""What the guard says about one file, and how a load that may not be is refused."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiverify.errors import AiverifyError
+
+
+class LoadRefused(AiverifyError):  # noqa: N818 - a refusal is what happened, not an error of the program
+    """What was to be loaded did not pass. The message names file, finding and policy, the hint says what shows more.
+
+    ``target`` is what was to be loaded, ``outcome`` its verdict, ``file`` the file that decided (``None``: the artifact
+    as a whole), ``rules`` the ids of the findings that decided, ``policy`` what refused it, and ``command`` shows more.
+    """
+
+    #: whether the refusal was counted already
+    recorded = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        target: str = "",
+        outcome: str = "",
+        file: str | None = None,
+        rules: Sequence[str] = (),
+        policy: str = "",
+        command: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.target = target
+        self.outcome = outcome
+        self.file = file
+        self.rules = tuple(rules)
+        self.policy = policy
+        self.command = command
+        if hint:
+            self.add_note(hint)  # an uncaught one shows the way out, too
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A refusal travels from the processes of a pool to the one that asked."""
+        return _again, (
+            str(self),
+            self.hint,
+            self.target,
+            self.outcome,
+            self.file,
+            self.rules,
+            self.policy,
+            self.command,
+        )
+
+
+def _again(
+    message: str,
+    hint: str,
+    target: str,
+    outcome: str,
+    file: str | None,
+    rules: Sequence[str],
+    policy: str,
+    command: str,
+) -> LoadRefused:
+    return LoadRefused(
+        message, hint=hint, target=target, outcome=outcome, file=file, rules=rules, policy=policy, command=command
+    )
+
+
+def refusal(
+    file: Path | str, outcome: str, reasons: Sequence[str], *, rules: Sequence[str] = (), policy: str = ""
+) -> LoadRefused:
+    """The refusal to load ``file``, in words; it is not recorded yet."""
+    command = f"aiverify verify {shlex.quote(str(file))}"
+    why = "; ".join(reasons) or "no reason was given"
+    return LoadRefused(
+        f"{file}: not loaded, {outcome}{f' by {policy}' if policy else ''}: {why}",
+        hint=f"See more with: {command}",
+        target=str(file),
+        outcome=outcome,
+        file=str(file),
+        rules=rules,
+        policy=policy,
+        command=command,
+    )
+
+
+Name = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Leave to load one file. ``sealed`` is what a loader opens: the store's copy, or ``file`` where none was made.
+
+    ``globals`` are the names (module, name) that the machine recorded in the pickles of just these bytes, as they stand
+    in the stream and as CPython renames them; ``None``: they are not known, and the load was let through with a
+    warning. ``inert``: no unpickler could be made to run anything by these bytes.
+    """
+
+    file: str
+    sealed: Path
+    sha256: str
+    format: str
+    outcome: str
+    globals: frozenset[Name] | None = frozenset()
+    inert: bool = False

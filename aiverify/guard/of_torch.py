@@ -1,0 +1,71 @@
+"""torch.load and torch.jit.load.
+
+A checkpoint that is admitted is loaded from its sealed copy. Unless the caller asks for whole objects, only weights
+are, whatever the version of PyTorch. Where the caller does ask, the policy has passed the pickle itself, and so the
+environment variable that forbids it to others does not count here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from aiverify.guard.deciding import Decider
+from aiverify.guard.streams import admitted, is_path
+
+_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+
+
+def load(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
+    """As ``torch.load``."""
+    other_pickle = named.get("pickle_module") is not None or len(arguments) > 1
+    if named.get("weights_only") is None and not other_pickle:
+        named["weights_only"] = True
+    with admitted(gate, f, ".pt") as (_, opened):
+        whole = named.get("weights_only") is False or other_pickle
+        function = _unforced(original) if whole and isinstance(original, FunctionType) else original
+        return function(opened, *arguments, **named)
+
+
+def jit_load(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
+    """As ``torch.jit.load``."""
+    with admitted(gate, f, ".pt") as (_, opened):
+        return original(opened, *arguments, **named)
+
+
+def from_file(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
+    """As functions that read one file by its path, and nothing else."""
+    if not is_path(f):
+        return original(f, *arguments, **named)
+    with admitted(gate, f) as (_, opened):
+        return original(opened, *arguments, **named)
+
+
+class _Unforced:
+    """The module ``os`` with one variable of the environment unset."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    @staticmethod
+    def getenv(key: str, default: str | None = None) -> str | None:
+        return default if key == _FORCED else os.getenv(key, default)
+
+
+def _unforced(original: FunctionType) -> Callable[..., Any]:
+    """``torch.load`` as if nobody had set the variable: unsetting it would be seen by other threads."""
+    function = FunctionType(
+        original.__code__, {**original.__globals__, "os": _Unforced()}, original.__name__, original.__defaults__
+    )
+    function.__kwdefaults__ = original.__kwdefaults__
+    return function
+
+
+PLACES = (
+    ("torch.serialization", "load", load),
+    ("torch", "load", load),
+    ("torch.jit._serialization", "load", jit_load),
+    ("torch.jit", "load", jit_load),
+)

@@ -1,0 +1,195 @@
+"""Switching the guard on: for a process, or for a scope.
+
+Rules it keeps:
+
+1. ``protect`` may be called any number of times; what differs between calls can only become stricter.
+2. Switching on imports nothing that loads models: what is imported already is wrapped at once, the rest when it comes.
+3. A process that ends as if no load had been refused, ends with status 126 instead (``enforce`` only).
+
+Every guarded interpreter imports this module when it starts: what costs time is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from _thread import RLock
+
+from aiverify.guard import audit, wrapping
+from aiverify.guard.deciding import Decider
+from aiverify.guard.refusals import end_of_process
+from aiverify.guard.settings import ENFORCE, MODES, WARN, Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from aiverify.errors import UsageError
+    from aiverify.policy import Policy
+
+#: Set where nobody has set them: they hold for loads that no layer of the guard sees, and in child processes.
+HARDENED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
+_LIBRARIES = ("torch", "safetensors", "joblib", "numpy", "keras")
+_REHASH = ("changed", "always")
+
+_lock = RLock()
+_deciders: list[Decider] = []
+_ends = False
+
+
+def protect(
+    policy: Policy | Path | str | None = None,
+    mode: str | None = None,
+    store: Path | str | None = None,
+    rehash: str = "changed",
+) -> None:
+    """From here on, this process loads only what was verified.
+
+    ``policy`` is a Policy or the path of a policy file; without it, the policy is the one that the command line would
+    find (``AIVERIFY_POLICY`` may tighten that). ``mode`` is ``enforce`` or ``warn``, by default ``AIVERIFY_MODE`` or
+    else ``enforce``; ``warn`` still refuses what is blocked. ``store`` is the folder of the store, by default
+    ``AIVERIFY_STORE`` or the user's. ``rehash`` tells when the digest of a file is taken again: when its state
+    ``changed``, or ``always``.
+
+    Calling it again does nothing, or makes ``warn`` into ``enforce``. Raises UsageError for anything else that differs,
+    and PolicyError for a policy that cannot be read.
+    """
+    settings = _settings(policy, mode, store, rehash)
+    with _lock:
+        if not _deciders:
+            _deciders.append(Decider(settings))
+        else:
+            settings = _stricter(_deciders[0].settings, settings)
+            if not settings.same(_deciders[0].settings):
+                _deciders[0] = Decider(settings)
+        _switch()
+
+
+class guard:  # noqa: N801 - used like a function
+    """As ``protect``, for a scope: every thread of the process is guarded until it ends.
+
+    Inside ``protect``, or another scope, it adds nothing but what makes it stricter.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | Path | str | None = None,
+        mode: str | None = None,
+        store: Path | str | None = None,
+        rehash: str = "changed",
+    ) -> None:
+        self._settings = _settings(policy, mode, store, rehash)
+        self._decider: Decider | None = None
+
+    def __enter__(self) -> None:
+        with _lock:
+            outer = _deciders[-1].settings if _deciders else None
+            self._decider = Decider(_stricter(outer, self._settings) if outer else self._settings)
+            _deciders.append(self._decider)
+            _switch()
+
+    def __exit__(self, *_: object) -> None:
+        with _lock:
+            if self._decider in _deciders:
+                _deciders.remove(self._decider)
+            _switch()
+
+
+def is_active() -> bool:
+    """Whether the guard is switched on."""
+    return bool(_deciders)
+
+
+def _settings(policy: Policy | Path | str | None, mode: str | None, store: Path | str | None, rehash: str) -> Settings:
+    chosen = mode or os.environ.get("AIVERIFY_MODE") or ENFORCE
+    if chosen not in MODES:
+        raise _usage(f"mode {chosen!r}: must be one of {', '.join(MODES)}", "AIVERIFY_MODE sets it, too.")
+    if rehash not in _REHASH:
+        raise _usage(f"rehash {rehash!r}: must be one of {', '.join(_REHASH)}")
+    return Settings(
+        mode=str(chosen),
+        policy=None if policy is None else _policy(policy),
+        store=None if store is None else os.path.abspath(store),  # noqa: PTH100 - pathlib is too slow for a start
+        rehash_always=rehash == "always",
+        working_directory=os.getcwd(),  # noqa: PTH109 - as above
+    )
+
+
+def _policy(policy: Policy | Path | str) -> Policy | Path:
+    """A policy, or the path of one that can be read. Raises PolicyError."""
+    from pathlib import Path
+
+    from aiverify.policy import Policy, read_policy
+
+    if isinstance(policy, Policy):
+        return policy
+    place = Path(policy).absolute()
+    read_policy(place, table="tool.aiverify" if place.name == "pyproject.toml" else None)
+    return place
+
+
+def _stricter(old: Settings, new: Settings) -> Settings:
+    """``old`` with what ``new`` adds to it. Raises UsageError where they cannot both hold."""
+    for name in ("policy", "store"):
+        before, after = getattr(old, name), getattr(new, name)
+        if after is not None and before != after:
+            raise _usage(
+                f"the guard is active with another {name}" + (f": {before}" if before else ""),
+                "A guard that is active can be made stricter, but its policy and store stay what they are.",
+            )
+    return Settings(
+        mode=ENFORCE if ENFORCE in (old.mode, new.mode) else WARN,
+        policy=old.policy,
+        store=old.store,
+        rehash_always=old.rehash_always or new.rehash_always,
+        working_directory=old.working_directory,
+    )
+
+
+def _usage(message: str, hint: str = "") -> UsageError:
+    from aiverify.errors import UsageError
+
+    return UsageError(message, hint=hint)
+
+
+def _switch() -> None:
+    """Make the innermost decider the one that is asked, or switch the guard off."""
+    global _ends
+    decider = _deciders[-1] if _deciders else None
+    wrapping.set_active(decider)
+    audit.activate(decider)
+    if decider is None:
+        return
+    for name, value in HARDENED.items():
+        os.environ.setdefault(name, value)
+    watched = _watched()
+    if not any(isinstance(finder, wrapping.ImportWatch) for finder in sys.meta_path):
+        sys.meta_path.insert(0, wrapping.ImportWatch(watched))
+    for module, wrap in watched.items():
+        if module in sys.modules:
+            wrap()
+    wrapping.rebind_again()
+    if "copyreg" in sys.modules:
+        sys.modules["copyreg"].clear_extension_cache()  # what was resolved before would be given out unseen
+    if decider.settings.mode == ENFORCE and not _ends:
+        atexit.register(end_of_process)
+        _ends = True
+
+
+def _watched() -> Mapping[str, Callable[[], None]]:
+    """What is done when a library was imported."""
+    return {library: _Wrap(library) for library in _LIBRARIES}
+
+
+class _Wrap:
+    """Puts the wrappers of one library in place."""
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+
+    def __call__(self) -> None:
+        from importlib import import_module
+
+        wrapping.rebind(import_module(f"aiverify.guard.of_{self._library}").PLACES)

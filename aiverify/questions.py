@@ -1,0 +1,103 @@
+"""What a remembered verdict is an answer to: everything that could change it.
+
+A part that is missing here would let an old verdict stand where a new one is due; one that is too many only asks again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiverify.advisories.snapshot import fetched as fetched_advisories
+from aiverify.policy import Policy
+from aiverify.store.interface import Question
+from aiverify.version import __version__
+
+_TABLES = ("*.toml", "*.json", "*.txt")
+
+
+def rule_data() -> str:
+    """The digest of every table that a verdict depends on."""
+    return _rule_data(Path(__file__).parent)
+
+
+@functools.cache
+def _rule_data(package: Path) -> str:
+    digest = hashlib.sha256()
+    for table in sorted(path for suffix in _TABLES for path in package.rglob(suffix)):
+        path = table.relative_to(package)
+        if "demo" not in path.parts:
+            digest.update(f"{path.as_posix()} {hashlib.sha256(table.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def asked(subject: str, policy: Policy, engines: Sequence[str], today: datetime.date | None = None) -> Question:
+    """The question what ``policy`` says of ``subject``.
+
+    A waiver that runs out changes it, and so does an update of a library that opens models.
+    """
+    day = today or datetime.datetime.now(datetime.UTC).date()
+    over = sum(waiver.expires < day for waiver in policy.waivers)
+    return Question(
+        subject=subject,
+        policy=f"{policy.digest} {over}" if over else policy.digest,
+        rules=f"{rule_data()} {fetched_advisories()}".strip(),
+        engines=f"{' '.join(f'{name} {_version(name)}' for name in engines) or 'none'}; {_loaders()}",
+        tool=__version__,
+    )
+
+
+@functools.cache
+def _loaders() -> str:
+    """The installed libraries that open models, with their versions: advisories speak of these."""
+    table = Path(__file__).parent / "advisories" / "data" / "loaders.toml"
+    found = {name: _installed().get(_normal(name)) for name in tomllib.loads(table.read_text("utf-8"))}
+    return " ".join(f"{name} {version}" for name, version in sorted(found.items()) if version)
+
+
+def _version(distribution: str) -> str:
+    """The version of an installed distribution."""
+    return _installed().get(_normal(distribution), "unknown")
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """The versions of all distributions, from the names of their folders: the usual way takes 100 ms."""
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")  # noqa: PTH208 - names are all that is needed
+        except OSError:
+            continue
+        for name in names:
+            distribution, _, version = name.removesuffix(".dist-info").rpartition("-")
+            if name.endswith(".dist-info"):
+                found.setdefault(_normal(distribution), version)
+    return found
+
+
+def _normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def digest_of_text(text: str) -> str:
+    """The SHA-256 of a text, lone surrogates of undecodable names included."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def content_of(given: object) -> str:
+    """What was given as a path, or names one, by its content; anything else by what it says of itself."""
+    if not isinstance(given, Path):
+        root = getattr(given, "root", None)
+        return f"{given!r} {content_of(root)}" if isinstance(root, Path) else repr(given)
+    try:
+        return hashlib.sha256(given.read_bytes()).hexdigest()
+    except OSError:
+        return f"unreadable {given}"

@@ -1,0 +1,1 @@
+"""The artifact as a whole: findings that need more than one file."""

@@ -1,0 +1,67 @@
+"""The files of an artifact, for whoever has to look at several of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from aiverify.formats.interface import Format
+
+MAX_TEXT = 1 << 20
+_TEXTS = frozenset((Format.TEXT, Format.JSON, Format.YAML, Format.PYTHON, Format.SCRIPT, Format.TEMPLATE))
+_DATA = re.compile(r"(?:tokenizer|vocab|merges|.*\.index|added_tokens|.*\bvocab.*)\.(?:json|txt)", re.IGNORECASE)
+_HEART = frozenset(("config.json", "model_index.json", "tokenizer_config.json", "adapter_config.json", "modules.json"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One file: its path in the artifact, where it lies, its size in bytes, and what it was found to be.
+
+    ``tensors`` are the names of the tensors of a file of safetensors.
+    """
+
+    path: str
+    location: Path
+    size: int
+    format: Format
+    tensors: tuple[str, ...] | None = None
+
+    def read(self, limit: int = MAX_TEXT) -> bytes | None:
+        """The content, or ``None`` if it is longer than ``limit`` or cannot be read: then somebody else has said so."""
+        try:
+            with self.location.open("rb") as file:
+                content = file.read(limit + 1)
+        except OSError:
+            return None
+        return content if len(content) <= limit else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """The parts by path. ``name`` is that of a Hub repository; ``left_out`` are paths that were not selected."""
+
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    name: str | None = None
+    left_out: Sequence[str] = ()
+
+    def of(self, *kinds: Format) -> Iterator[Part]:
+        """The parts of some formats, in the order of the artifact."""
+        return (part for part in self.parts.values() if part.format in kinds)
+
+    @property
+    def texts(self) -> Iterator[tuple[Part, str]]:
+        """What people and loaders read, with its text: no vocabularies, nothing above a megabyte."""
+        for part in self.of(*_TEXTS):
+            if part.size > MAX_TEXT or _DATA.fullmatch(PurePosixPath(part.path).name):
+                continue
+            content = part.read()
+            if content is not None:
+                yield part, content.decode("utf-8", "replace")
+
+    @property
+    def roots(self) -> frozenset[str]:
+        """The folders that somebody would work in: the artifact's own, and each with a model's configuration."""
+        folders = {str(PurePosixPath(path).parent) for path in self.parts if PurePosixPath(path).name in _HEART}
+        return frozenset({".", *folders})

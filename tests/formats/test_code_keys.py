@@ -1,0 +1,192 @@
+"""Keys that make loaders run or fetch something, and templates by Jinja's grammar; ordinary files are silent."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import jinja2
+import pytest
+import yaml
+from fuzzing import effort
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoConfig, GenerationConfig
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from aiverify.formats.code_keys import judge_keys
+from aiverify.formats.config import examine_json, examine_yaml
+from aiverify.formats.template import suspicious
+from aiverify.formats.template_grammar import escapes
+from aiverify.formats.yaml_events import read_yaml
+
+ARCHITECTURES = (
+    *(
+        "albert",
+        "bart",
+        "bert",
+        "bloom",
+        "clip",
+        "deepseek_v3",
+        "falcon",
+        "gemma2",
+        "gpt2",
+        "llama",
+        "mamba",
+        "mistral",
+    ),
+    *("mixtral", "opt", "phi3", "qwen2", "qwen2_vl", "roberta", "t5", "vit", "wav2vec2", "whisper"),
+)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_what_transformers_writes_for_its_architectures_is_silent(kind: str) -> None:
+    raw = AutoConfig.for_model(kind).to_json_string(use_diff=False).encode()
+    assert examine_json(raw, "config.json").findings == []
+    assert examine_yaml(yaml.safe_dump(json.loads(raw)).encode(), "config.yaml").findings == []
+
+
+def test_other_files_that_libraries_write_are_silent() -> None:
+    assert examine_json(GenerationConfig().to_json_string().encode(), "generation_config.json").findings == []
+    for name, value in {
+        "model_index.json": {"_class_name": "FluxPipeline", "unet": ["diffusers", "UNet2D"], "tokenizer": [None, None]},
+        "tokenizer_config.json": {"tokenizer_class": "X", "name_or_path": "/root/x", "special_tokens_map_file": "/a/b"},
+        "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}],
+        "preprocessor_config.json": {"image_processor_type": "CLIPImageProcessor", "size": 224, "crop_size": {"x": 1}},
+        "config.json": {"_attn_implementation": "flash_attention_2", "experts_implementation": "grouped_mm"},
+        "hydra.json": {"model": {"_target_": "nemo.collections.asr.models.EncDecCTCModel"}},
+    }.items():
+        assert judge_keys(value, name) == [], name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("c.json", {"a": [{"_target_": "os.system"}]}, ("AIV501", "high")),
+        ("c.json", {"_target_": "posix.system"}, ("AIV501", "high")),
+        ("c.json", {"_target_": "mine.models.Net"}, ("AIV501", "medium")),
+        ("c.json", {"attn_implementation": {"text_config": "org/kernel@v1"}}, ("AIV501", "high")),
+        ("c.json", {"experts_implementation": "org/kernel:moe"}, ("AIV501", "high")),
+        ("c.json", {"kernel_config": {"RMSNorm": "org/norm:LlamaRMSNorm"}}, ("AIV501", "high")),
+        ("model_index.json", {"unet": ["my_unet", "Net"]}, ("AIV501", "medium")),
+        ("modules.json", [{"type": "custom_st.Transformer"}], ("AIV501", "medium")),
+        ("c.json", {"vocab_file": "../../etc/passwd"}, ("AIV510", "medium")),
+        ("c.json", {"vocab_file": "https://x.example/v.txt"}, ("AIV510", "low")),
+        ("c.json", {"merges_file": "/home/x/merges.txt"}, ("AIV510", "info")),
+        ("adapter_config.json", {"base_model_name_or_path": "org/base"}, ("AIV510", "info")),
+    ],
+)
+def test_keys_that_select_code_or_places_are_found(name: str, value: object, said: tuple[str, str]) -> None:
+    assert [(item.rule, item.severity.value) for item in judge_keys(value, name)] == [said]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:\n  auto_map: {AutoModel: x.Y}\n",
+        "- trust_remote_code: yes\n",
+        "x: &a {auto_map: {AutoModel: x.Y}}\ny: *a\n",
+        "b: 1\nb: {auto_map: {AutoModel: x.Y}}\n",
+        "? [{auto_map: {A: x.Y}}]\n: 1\n",
+        "--- 1\n--- {_target_: os.system}\n",
+    ],
+)
+def test_yaml_is_searched_like_json_and_each_value_once(text: str) -> None:
+    assert [item.rule for item in examine_yaml(text.encode(), "c.yaml").findings] == ["AIV501"]
+
+
+@pytest.mark.parametrize(
+    "text", ["trust_remote_code: false\n", "trust_remote_code: no\n", "auto_map: ~\n", "auto_map:\n"]
+)
+def test_yaml_that_says_no_is_silent(text: str) -> None:
+    assert examine_yaml(text.encode(), "c.yaml").findings == []
+
+
+def test_aliases_cost_nothing() -> None:
+    bomb = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" for n in range(60))
+    cycle = "a: &a\n  b: *a\n  chat_template: *a\n"
+    assert examine_yaml((bomb + cycle).encode(), "c.yaml").findings == []
+
+
+@effort(150)
+@given(st.text(alphabet="ab:-{}[]&*!? \n#,'\"|>%", max_size=80) | st.text(max_size=80))
+def test_any_text_is_yaml_or_an_error(text: str) -> None:
+    try:
+        read_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        assert examine_yaml(text.encode("utf-8", "surrogatepass"), "c.yaml").unexamined
+    else:
+        list(yaml.parse(text, Loader=yaml.SafeLoader))  # what is read here, the library reads
+
+
+ESCAPES = [
+    "{{ x['_' ~ 'cla' + 'ss__'] }}",
+    "{{ x['_' * 2 ~ y] }}",
+    "{{ x[parts|join] }}",
+    "{{ x['%c' % 95 ~ y] }}",
+    "{{ x|map(attribute='a._b') }}",
+    "{{ x|selectattr('_' ~ y) }}",
+    "{{ x.format }}",
+    "{{ x.gi_frame }}",
+    "{{ x.mro }}",
+    "{{ x|map('attr', y) }}",
+    "{% include 'x' %}",
+    "{% generation %}{{ x['_' ~ y] }}{% endgeneration %}",
+]
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_an_escape_is_found_by_the_grammar(text: str) -> None:
+    _compile_jinja_template(text)  # it is a template to transformers
+    assert escapes(text) is not None
+    assert suspicious(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ messages[loop.index0 - 1]['role'] }}",
+        "{{ messages[messages|length - 1].content.split('x')[-1] }}",
+        "{{ m['a' if b else 'c'] }}",
+        "{{ tools[name|lower] }}",
+        "{{ '{}: {}'.format(a, b) }}",
+        "{{ m['tool_' ~ name] }}",
+        "{{ messages|selectattr('role', 'equalto', 'user')|map(attribute='content')|join }}",
+        "{% for m in messages %}{% if m.x %}{% continue %}{% endif %}{{ m.y }}{% endfor %}",
+        "{% generation %}{{ message['content'] }}{% endgeneration %}",
+    ],
+)
+def test_what_templates_ordinarily_do_is_silent(text: str) -> None:
+    _compile_jinja_template(text)
+    assert suspicious(text) is None
+
+
+@effort(150)
+@given(st.lists(st.sampled_from(["{{", "}}", "{%", "%}", "x", ".", "['a']", "~", "(", ")", "if ", "for a in b", " "])))
+def test_any_text_can_be_asked(pieces: list[str]) -> None:
+    escapes("".join(pieces))
+
+
+def test_a_template_that_is_nested_too_deeply_is_no_crash() -> None:
+    text = "{{ " + "(" * 20_000 + "x" + ")" * 20_000 + " }}"
+    with pytest.raises((RecursionError, jinja2.TemplateError)):
+        jinja2.Environment(autoescape=True).parse(text)
+    escapes(text)
+
+
+def test_what_matters_is_not_hidden_behind_what_does_not() -> None:
+    many: dict[str, object] = {f"a{number}_file": "/x" for number in range(5000)}
+    found = judge_keys({**many, "attn_implementation": "org/kernel"}, "c.json")
+    assert ("AIV501", "high") in {(item.rule, item.severity.value) for item in found}
+    names = {f"Auto{number}": f"m{number}.C" for number in range(2000)}
+    assert {item.severity.value for item in judge_keys({"auto_map": names}, "c.json")} == {"high"}
+
+
+def test_long_keys_cost_no_more_than_their_length() -> None:
+    assert judge_keys({"_" * 1_000_000 + "x": "a/b", "kernel_" * 100_000: "a/b"}, "c.json") == []
+
+
+def test_without_jinja_the_lexical_check_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert escapes("{{ x['_' * 2 ~ y] }}") is None
+    assert suspicious("{{ x.__class__ }}") is not None

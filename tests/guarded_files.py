@@ -1,0 +1,78 @@
+"""Files to load under the guard: attacks whose payload leaves a marker, and what people really load."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from pickle_builder import named, stack_named, stream, text, tup
+from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
+
+
+class Payload:
+    """Leaves a marker when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def call(name: bytes, command: str) -> bytes:
+    return name + tup(text(command)) + b"R"
+
+
+def attacks(folder: Path) -> None:
+    """Every file leaves a marker of its own."""
+
+    def evil(name: str) -> Payload:
+        return Payload(folder / f"marker of {name}")
+
+    torch.save({"a": torch.ones(2), "x": evil("evil.pt")}, folder / "evil.pt")
+    torch.save({"x": evil("legacy")}, folder / "evil-legacy.pt", _use_new_zipfile_serialization=False)
+    for copy in ("evil-renamed.dat", "evil.pt.bytes"):
+        shutil.copyfile(folder / "evil.pt", folder / copy)
+    joblib.dump({"x": evil("joblib")}, folder / "evil.joblib")
+    joblib.dump({"x": evil("compressed joblib")}, folder / "evil-compressed.joblib", compress=3)
+    shutil.copyfile(folder / "evil.joblib", folder / "evil-joblib.dat")
+    objects = np.array([evil("npy")], dtype=object)
+    np.save(folder / "evil.npy", objects, allow_pickle=True)
+    np.savez(folder / "evil.npz", a=objects)
+    shutil.copyfile(folder / "evil.npy", folder / "evil-npy.dat")
+    command = f"touch '{folder / 'marker of pickle'}'"
+    plain = pickle.dumps(evil("pickle"))
+    hidden = f"__import__('os').system({command!r})"
+    getattr_of_a_module = stack_named("builtins.getattr") + tup(stack_named("tempfile._os"), text("system")) + b"R"
+    streams = {
+        "evil.pkl": plain,
+        "evil-pkl.dat": plain,
+        "evil-inst.dat": b"(S" + repr(command).encode() + b"\nios\nsystem\n.",
+        "evil-old.dat": stream(call(named("__builtin__.eval"), hidden), 2),
+        "evil-dotted.dat": stream(call(text("tempfile") + text("_os.system") + b"\x93", command)),
+        "evil-alias.dat": stream(call(getattr_of_a_module, command)),
+        "evil.safetensors": plain,
+    }
+    for name, content in streams.items():
+        (folder / name).write_bytes(content)
+    (folder / "evil-link.dat").symlink_to(folder / "evil.pkl")
+    (folder / "evil.hex").write_text(plain.hex())
+
+
+def benign(folder: Path) -> None:
+    """What passes the default policy."""
+    torch.save(torch.nn.Linear(3, 2).state_dict(), folder / "good.pt")
+    estimator = LogisticRegression().fit(np.eye(4), [0, 1, 0, 1])
+    joblib.dump(estimator, folder / "good.joblib")
+    joblib.dump(estimator, folder / "good-compressed.joblib", compress=3)
+    np.save(folder / "good.npy", np.arange(6.0))
+    np.save(folder / "objects.npy", np.array([{"a": 1}, [2]], dtype=object), allow_pickle=True)
+    save_file({"a": torch.arange(4.0)}, folder / "good.safetensors")
+    (folder / "good.pkl").write_bytes(pickle.dumps({"a": [1, 2.5, "x"]}))
+    (folder / "data.bin").write_bytes(bytes(range(256)) * 8)

@@ -1,0 +1,98 @@
+"""What the guard stops and what it does not, tried out: one JSON object, ``stopped`` or ``ran`` for each way.
+
+Usage: guarded_limits.py FOLDER STORE
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import torch
+from guarded_files import attacks
+from pickle_builder import named, stream, text, tup
+
+import aiverify
+
+folder, store = Path(sys.argv[1]), sys.argv[2]
+attacks(folder)
+held = {"joblib": joblib.load, "torch": torch.load}
+results: dict[str, str] = {}
+
+
+def way(name: str, load: Callable[[], object], *, reads: bool = False) -> None:
+    """Try it. It ran if a marker is there; what only reads, if it could."""
+    for marker in folder.glob("marker*"):
+        marker.unlink()
+    done = False
+    try:
+        load()
+        done = reads
+    except aiverify.LoadRefused:
+        pass
+    results[name] = "ran" if done or list(folder.glob("marker*")) else "stopped"
+
+
+class Own(pickle.Unpickler):
+    """Finds its classes itself, and so tells nobody."""
+
+    def find_class(self, module: str, name: str) -> object:
+        return getattr(sys.modules[module], name)
+
+
+def in_a_subinterpreter() -> None:
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        import _interpreters as interpreters  # type: ignore[import-not-found,no-redef]
+    other = interpreters.create()
+    interpreters.run_string(other, f"import pickle; pickle.load(open({str(folder / 'evil-pkl.dat')!r}, 'rb'))")
+    interpreters.destroy(other)
+
+
+def in_a_fork() -> None:
+    child = os.fork()
+    if not child:
+        try:
+            held["joblib"](folder / "evil.joblib")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def with_the_hook_disarmed() -> None:
+    from aiverify.guard import audit
+
+    code, audit._hook.__code__ = audit._hook.__code__, (lambda event, arguments: None).__code__
+    try:
+        pickle.loads((folder / "evil-pkl.dat").read_bytes())
+    finally:
+        audit._hook.__code__ = code
+
+
+aiverify.protect(store=store)
+marker = folder / "marker by a detour"
+path = named("pathlib.PosixPath") + tup(text(str(marker))) + b"R"
+touch = stream(named("builtins.getattr") + tup(path, text("touch")) + b"R)R")
+unpickle = f"import pickle; pickle.load(open({str(folder / 'evil-pkl.dat')!r}, 'rb'))"
+
+way("wrapped", lambda: joblib.load(folder / "evil-joblib.dat"))
+way("held-model-name", lambda: held["joblib"](folder / "evil.joblib"))
+way("held-other-name", lambda: held["joblib"](folder / "evil-joblib.dat"))
+way("pickle-model-name", lambda: pickle.load((folder / "evil.pkl").open("rb")))
+way("pickle-dangerous", lambda: pickle.loads((folder / "evil-pkl.dat").read_bytes()))
+way("pickle-detour", lambda: pickle.loads(touch))
+way("own-find-class", lambda: Own((folder / "evil-pkl.dat").open("rb")).load())
+way("native", lambda: torch._C.PyTorchFileReader(str(folder / "evil.pt")).get_record("data.pkl"), reads=True)
+way("subinterpreter", in_a_subinterpreter)
+way("other-process", lambda: subprocess.run([sys.executable, "-c", unpickle], check=False))
+way("forked-process", in_a_fork)
+way("running-code", with_the_hook_disarmed)
+print(json.dumps(results))
+sys.stdout.flush()

@@ -1,0 +1,101 @@
+"""Code that the configuration leads to, and modules that stand in a library's place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from repository_builder import findings, look, safetensors, write
+
+AUTO = {"auto_map": {"AutoModel": "modeling.Model"}}
+
+
+def test_code_that_a_key_names_is_reached_and_the_rest_is_not(tmp_path: Path) -> None:
+    found = look(tmp_path, {"config.json": AUTO, "modeling.py": "class Model: pass\n", "other.py": "x = 1\n"})
+    assert found == [
+        ("AIV501", "medium", "config.json"),
+        ("AIV502", "low", "other.py"),
+        ("AIV501", "medium", "modeling.py"),
+    ]
+
+
+def test_imports_are_followed_and_the_digest_is_in_the_evidence(tmp_path: Path) -> None:
+    files = {
+        "config.json": AUTO,
+        "modeling.py": "from .parts import blocks\nfrom . import more\n",
+        "parts/__init__.py": "",
+        "parts/blocks.py": "import subprocess\n\ndef go():\n    subprocess.run(['id'])\n",
+        "more.py": "import neighbour\n",
+        "neighbour.py": "",
+        "model.safetensors": safetensors(["a"]),
+    }
+    code = {item.file: item for item in findings(write(tmp_path, files)) if item.rule == "AIV501"}
+    reached = {"modeling.py", "parts/__init__.py", "parts/blocks.py", "more.py", "neighbour.py"}
+    assert set(code) == {"config.json", *reached}
+    assert code["parts/blocks.py"].severity == "high"
+    assert code["parts/__init__.py"].severity == "medium"
+    assert code["parts/blocks.py"].evidence["does"] == {"process": ["subprocess.run (line 4)"]}
+    assert len(str(code["modeling.py"].evidence["sha256"])) == 64
+
+
+@pytest.mark.parametrize(
+    ("source", "severity"),
+    [
+        ("import torch\nclass Model(torch.nn.Module): pass\n", "medium"),
+        ("import requests\ndef image(url): return requests.get(url)\n", "medium"),
+        ("import requests\nrequests.get('http://x')\n", "high"),
+        ("import os as o\ndef f(): o.system('x')\n", "high"),
+        ("from os import system as s\ndef f(): s('x')\n", "high"),
+        ("def f(): exec('x')\nf()\n", "high"),
+        ("class A:\n  def __init__(self): eval('x')\nA()\n", "high"),
+        ("import os\nx = getattr(os, 'sys' + 'tem')\n", "high"),
+        ("def f(x=__import__('os')): pass\n", "high"),
+        ("x = [].__class__.__base__.__subclasses__()\n", "high"),
+        ("if __name__ == '__main__':\n  import socket\n  socket.socket()\n", "medium"),
+        ("import ctypes\nctypes.CDLL('x.so')\n", "high"),
+        ("open('x', 'w')\n", "high"),
+        ("import torch\nx = torch.load('y')\n", "high"),
+        ("import torch\nx = torch.load('y', weights_only=True)\n", "medium"),
+        ("not python at all\n", "high"),
+        ("(" * 5000, "high"),
+        ("x = " + "-" * 200_000 + "1\n", "high"),
+    ],
+)
+def test_code_is_weighed_by_what_it_does(tmp_path: Path, source: str, severity: str) -> None:
+    found = look(tmp_path, {"config.json": AUTO, "modeling.py": source})
+    assert ("AIV501", severity, "modeling.py") in found
+
+
+def test_code_in_another_repository_is_said_to_be_there(tmp_path: Path) -> None:
+    files = {"config.json": {"auto_map": {"AutoModel": "org/else--modeling.M"}}, "modeling.py": "x = 1\n"}
+    found = findings(write(tmp_path, {**files, "model.safetensors": safetensors(["a"])}))
+    (key,) = [item for item in found if item.file == "config.json"]
+    assert "it is in org/else" in key.message
+    assert [item.rule for item in found if item.file == "modeling.py"] == ["AIV502"]
+
+
+def test_an_architecture_that_transformers_has_needs_no_code(tmp_path: Path) -> None:
+    code = {"modeling.py": ""}
+    assert ("AIV509", "info", "config.json") in look(tmp_path, {"config.json": {**AUTO, "model_type": "llama"}, **code})
+    other = tmp_path / "other"
+    assert "AIV509" not in {rule for rule, _, _ in look(other, {"config.json": {**AUTO, "model_type": "own"}, **code})}
+
+
+@pytest.mark.parametrize(
+    "path", ["torch.py", "json.py", "numpy/__init__.py", "safetensors.cpython-311-x86_64-linux-gnu.so", "os.pyc"]
+)
+def test_a_module_in_the_place_of_a_library_blocks(tmp_path: Path, path: str) -> None:
+    content = "x = 1\n" if path.endswith(".py") else b"\x7fELF"
+    assert ("AIV506", "high", path) in look(tmp_path, {path: content})
+
+
+def test_a_module_that_a_pickle_names_blocks(tmp_path: Path) -> None:
+    found = look(tmp_path, {"state.pkl": b"\x80\x02cloading\nNet\n.", "loading.py": "", "apart.py": ""})
+    assert [item for item in found if item[0] == "AIV506"] == [("AIV506", "high", "loading.py")]
+
+
+@pytest.mark.parametrize(
+    "path", ["modeling.py", "onnx/model.txt", "unet/json.py", "torch.txt", "test.py", "numpy/x.py"]
+)
+def test_other_modules_and_folders_are_silent(tmp_path: Path, path: str) -> None:
+    assert "AIV506" not in {rule for rule, _, _ in look(tmp_path, {path: ""})}

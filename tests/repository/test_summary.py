@@ -1,0 +1,67 @@
+"""Summaries of Python: any text gives one, or an error of the parser, and the child process survives it."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from fuzzing import effort
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aiverify.repository.summaries import summaries
+from aiverify.repository.summary import summarise
+
+PIECES = st.sampled_from(
+    [
+        "import os",
+        "from x import *",
+        "def f():",
+        "class A(B):",
+        " ",
+        "x = 1",
+        "os.system('x')",
+        "eval",
+        "f()",
+        "A()",
+        "lambda: f()",
+        "[",
+        "(",
+        "if x:",
+        "getattr(os, 'a')",
+        "@f",
+        "async def g(): pass",
+        "return",
+        "f'{x!r}'",
+        "\x00",
+        "\\",
+    ]
+)
+
+
+@effort(200)
+@given(st.lists(PIECES, max_size=20).map("\n".join) | st.text(max_size=300))
+@example("f'{" * 50)
+def test_any_text_has_a_summary_or_is_no_python(source: str) -> None:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        with pytest.raises((SyntaxError, ValueError, RecursionError, MemoryError)):
+            summarise(source)
+    else:
+        told = summarise(source)
+        assert set(told["at_import"]) <= set(told["does"])
+
+
+def test_sources_that_end_their_reader_leave_the_others_a_summary() -> None:
+    deep = "x = " + "-" * 300_000 + "1"
+    told = summaries(["import os", deep, "(" * 9000, "x = \ud800", "\x00", "import socket\nsocket.socket()"])
+    assert [bool(item.error) for item in told] == [False, True, True, True, True, False]
+    assert told[-1].at_import == {"network": ["socket.socket (line 2)"]}
+
+
+def test_a_function_that_is_called_on_import_counts_and_one_that_is_not_does_not() -> None:
+    source = "import os\ndef a(): b()\ndef b(): os.system('x')\ndef c(): eval('x')\n"
+    assert set(summarise(source + "a()\n")["at_import"]) == {"process"}
+    assert summarise(source)["at_import"] == {}
+    assert set(summarise(source)["does"]) == {"process", "dynamic"}

