@@ -41,9 +41,12 @@ def test_the_function_has_every_option_of_the_command_that_is_not_about_printing
         "verbose",
     }
     parameters = set(inspect.signature(aiverify.verify).parameters) - {"target", "progress"}
-    # The first is a key of the policy, the next are forms of trusted_root, of locked and of attestations and attestor; a
-    # dry run is no verification.
-    forms = {name for name in options if name.startswith(("attestor_", "attested_"))} | {"accept_attestation", "max_age"}
+    # The first is a key of the policy, then come forms of trusted_root, of locked and of attestations and attestor;
+    # a dry run is no verification.
+    forms = {name for name in options if name.startswith(("attestor_", "attested_"))} | {
+        "accept_attestation",
+        "max_age",
+    }
     assert options - parameters == {
         *("require_signature", "staging", "tuf_url", "tuf_root", "lockfile", "dry_run"),
         *forms,

@@ -1,7 +1,7 @@
 """The index of a sharded checkpoint: where it says that the tensors are.
 
-A loader opens every file that ``weight_map`` names. One outside of the folder, or in a hidden one, is not among the files
-of the artifact, and so is not examined.
+A loader opens every file that ``weight_map`` names. One outside of the folder, or in a hidden one, is not among the
+files of the artifact, and so is not examined.
 """
 
 from __future__ import annotations

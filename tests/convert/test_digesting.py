@@ -88,12 +88,10 @@ def test_an_error_in_a_follower_is_not_lost(file):
     def broken(offset: int, chunk: memoryview) -> None:
         raise ValueError("broken")
 
-    with (
-        Follower(file, 1000, [lambda *_: None, broken], lambda _: None) as follower,
-        pytest.raises(ValueError, match="broken"),
-    ):
+    with Follower(file, 1000, [lambda *_: None, broken], lambda _: None) as follower:
         follower.reach(500)
-        follower.finish()
+        with pytest.raises(ValueError, match="broken"):
+            follower.finish()
 
 
 def test_a_follower_that_nobody_finishes_ends_at_once(file):
