@@ -130,13 +130,13 @@ def test_an_exception_takes_the_bar_away(terminal: Terminal, work: Callable[[Pro
 
 
 CHILD = """
-import signal, sys
+import signal, sys, time
 from aiverify.cli.progress import progress_on
 with progress_on(sys.stderr) as progress:
     progress.stage("fetch", 100)
     progress.detail("model.bin")
     while True:
-        signal.pause()
+        time.sleep(0.05)
 """
 
 
