@@ -92,7 +92,8 @@ def _run(report: Report, known: Sequence[Rule]) -> dict[str, object]:
     }
     artifact = report.artifact
     if artifact.source is SourceKind.HUB and artifact.repo:
-        origin: dict[str, object] = {"repositoryUri": f"https://huggingface.co/{quote(artifact.repo)}"}
+        name_there = quote(artifact.repo, errors="surrogatepass")
+        origin: dict[str, object] = {"repositoryUri": f"https://huggingface.co/{name_there}"}
         if artifact.revision:
             origin["revisionId"] = artifact.revision
         run["versionControlProvenance"] = [origin]
@@ -166,10 +167,10 @@ def _location(path: str, member: str | None, offset: int | None) -> dict[str, ob
 
 
 def _place(path: str) -> dict[str, object]:
-    return {"uri": quote(path.encode("utf-8", "surrogateescape")), "uriBaseId": _ROOT}
+    return {"uri": quote(path, errors="surrogatepass"), "uriBaseId": _ROOT}
 
 
 def _fingerprint(finding: Finding) -> str:
     parts = (finding.rule, finding.file or "", finding.location.member or "", finding.message)
-    text = "\0".join(parts).encode("utf-8", "surrogateescape")
+    text = "\0".join(parts).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()

@@ -143,16 +143,14 @@ def test_a_link_that_leads_out_of_the_folder_blocks(verify: Callable[..., tuple[
     assert report["artifact"]["source"] == "folder"
 
 
-def test_safetensors_and_a_file_of_another_framework_pass_and_it_is_listed_as_not_examined(
+def test_safetensors_and_a_file_of_another_framework_are_variants_of_their_own(
     verify: Callable[..., tuple[int, Any]], tmp_path: Path
 ) -> None:
-    (weights(tmp_path / "model") / "model.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(64))
-    code, report = verify(tmp_path / "model")
-    assert code == 0
-    assert [item["file"] for item in report["unexamined"]] == ["model.gguf"]
-    assert outcomes(report) == {"safetensors": "pass", "gguf": "error"}
-    code, report = verify(tmp_path / "model", "--include", "*.gguf")
-    assert (code, report["verdict"]["outcome"]) == (2, "error")
+    (weights(tmp_path / "model") / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    _, report = verify(tmp_path / "model", "--include", "*.safetensors")
+    assert outcomes(report) == {"safetensors": "pass"}
+    code, report = verify(tmp_path / "model", "--include", "*.h5")
+    assert (code, report["verdict"]["outcome"]) == (1, "block")
 
 
 def test_training_state_with_a_payload_blocks_although_no_load_takes_it(

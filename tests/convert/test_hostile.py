@@ -102,7 +102,7 @@ def test_an_index_that_leads_out_of_the_folder_is_refused(tmp_path, shard):
     (model / "pytorch_model.bin").write_bytes(file(PLAIN))
     index = {"metadata": {"total_size": 64}, "weight_map": {"w": shard}}
     (model / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    refused(model, tmp_path / "out", "outside the folder")
+    refused(model, tmp_path / "out", "where files are not examined")
 
 
 class _Meddler(Silent):
