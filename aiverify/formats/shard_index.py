@@ -24,4 +24,5 @@ def misplaced(index: object) -> list[str]:
 def _is_plain(place: str) -> bool:
     path = PurePosixPath(place)
     hidden = any(part.startswith(".") for part in path.parts)
-    return bool(path.parts) and not (path.is_absolute() or hidden or "\\" in place or "\0" in place)
+    foreign = any(mark in place for mark in "\\:\0")
+    return bool(path.parts) and not (path.is_absolute() or hidden or foreign)
