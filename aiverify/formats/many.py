@@ -245,7 +245,7 @@ class _Crew:
             self._said(_key(message["said"]), message["opinion"])
         else:
             index = message["index"]
-            if index != worker.tasks[0]:
+            if not worker.tasks or index != worker.tasks[0]:
                 raise ValueError("an answer to another question")
             examination = _examination(message, subjects[index])
             worker.tasks.popleft()

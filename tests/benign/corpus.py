@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 PASS = "pass"
 REVIEW = "review"
@@ -49,10 +50,9 @@ def write_corpus(folder: Path) -> list[Sample]:
     """Write every sample below ``folder``, which must exist. Samples come in the same order in every run."""
     from benign import estimators, frameworks, plain, tables, training, weights
 
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     samples: list[Sample] = []
-    with warnings.catch_warnings():
+    alone = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    with mock.patch.dict(os.environ, alone), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in (plain, tables, weights, estimators, training, frameworks):
             for library, writer in module.WRITERS.items():

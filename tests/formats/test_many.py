@@ -203,6 +203,14 @@ def test_nonsense_from_a_process_is_no_pass(subjects, monkeypatch: pytest.Monkey
         assert result.unexamined
 
 
+def test_an_answer_nobody_asked_for_is_no_pass(subjects, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first process is given both files: the second one has nothing to answer, and does.
+    monkeypatch.setattr(many, "_BOOT", f"{READY}say(b'{{\"index\": 1}}'); sys.stdin.read()")
+    monkeypatch.setattr(many, "_MAX_DEATHS", 3)
+    for result in examine_many(subjects(said("a"), said("b")), progress=Silent(), processes=2):
+        assert result.unexamined
+
+
 def test_processes_that_cannot_be_started_are_an_error(subjects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "_BOOT", "raise SystemExit(1)")
     with pytest.raises(WorkerError):
