@@ -21,9 +21,11 @@ from aiverify.lock.lockfile import LockedArtifact
 from aiverify.lock.locking import locked_artifact, twins_beside
 from aiverify.lock.naming import named
 from aiverify.lock.pinning import selection_of
-from aiverify.pipeline import Options, known, run
+from aiverify.options import Options
+from aiverify.pipeline import run
 from aiverify.progress import Progress
 from aiverify.report import Outcome, Report
+from aiverify.reporting import Reports
 from aiverify.sources.hub import HubSource
 from aiverify.sources.interface import Selection, Source, SourceError
 from aiverify.sources.target import HUB_SCHEME
@@ -56,7 +58,7 @@ class Auditor:
         if isinstance(source, HubSource) and not self.options.hub.offline:
             said += asked(locked, source)
         if self.quick:
-            return known(locked.target, self.options.policy, _artifact(locked), said), None
+            return Reports(locked.target, self.options.policy).known(_artifact(locked), said), None
         report = self._verified(locked, source, said, progress)
         if not self.fix:
             return report, None
@@ -81,7 +83,7 @@ class Auditor:
             source = replace(self, options=offline)._source(locked)
             return run(locked.target, replace(options, hub=offline.hub, source=source), progress)
         except SourceError:
-            return known(locked.target, self.options.policy, _artifact(locked), said)
+            return Reports(locked.target, self.options.policy).known(_artifact(locked), said)
 
     def _moved_on(
         self, locked: LockedArtifact, report: Report, said: set[str], progress: Progress

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 from aiverify.artifact import ArtifactFile, Fetched, SourceKind
 from aiverify.digests.hashing import REMEMBERED
 from aiverify.guard.interface import LoadRefused
-from aiverify.pipeline import Conversions, Options, run
+from aiverify.options import Options
+from aiverify.pipeline import run
 from aiverify.policy import Policy
 from aiverify.progress import Progress, Silent
 from aiverify.questions import asked, content_of, digest_of_text
@@ -38,6 +39,7 @@ from aiverify.sources.target import open_source
 from aiverify.store.interface import Snapshot, StoreError
 from aiverify.store.remembering import DigestCache
 from aiverify.store.store import Store
+from aiverify.twins import Conversions
 from aiverify.verdict import effect
 
 if TYPE_CHECKING:

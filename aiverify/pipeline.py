@@ -9,96 +9,37 @@ converted; nothing is published before digests and signatures have had their say
 
 from __future__ import annotations
 
-import datetime
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiverify.artifact import Artifact, ArtifactFile, Fetched, SourceKind
 from aiverify.digests.hashing import Digest, Digesting, changed, compare
-from aiverify.digests.interface import Copies, Memory
-from aiverify.errors import AiverifyError
-from aiverify.finding import Finding, Unexamined
+from aiverify.finding import Finding
 from aiverify.formats.interface import Examination, Format
 from aiverify.known_bad import listed
-from aiverify.policy import DEFAULT_POLICY, Policy
+from aiverify.options import Options
 from aiverify.progress import Progress, Silent
-from aiverify.report import Conversion, Outcome, Report, SignatureResult, Verdict, worst
+from aiverify.report import Conversion, Outcome, Report, SignatureResult
+from aiverify.reporting import Reports, blocked
 from aiverify.rules import finding
 from aiverify.sources.identity import lookalikes
-from aiverify.sources.interface import HostileSourceError, HubOptions, Preview, Selection, Source, SourceError
-from aiverify.twins import Conversions, Twins
+from aiverify.sources.interface import HostileSourceError, Preview, Source, SourceError
+from aiverify.twins import Twins
 from aiverify.variants import Member, classes, group, to_convert
 from aiverify.verdict import Evidence, Judgement, effect, judge
-from aiverify.version import __version__
 
 if TYPE_CHECKING:
     from aiverify.attestations.stage import Attestations
-    from aiverify.lock.lockfile import LockedArtifact
     from aiverify.signatures.interface import Authentication
-    from aiverify.signatures.trust import TrustSource
-    from aiverify.signers import Expectation
 
-__all__ = ["Conversions", "Options", "known", "run", "unverified"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How one run is done. ``authenticate`` and ``convert`` leave those stages out when false.
-
-    ``bundles`` name signatures, ``trusted_root`` a Sigstore trusted root. ``convert_to`` is the folder for
-    twins; without it conversion is planned and proved, but nothing is written. ``conversion`` says how twins are made.
-    ``engines`` are the names of second engines. Without ``digests`` no file is hashed, unless a waiver needs it.
-    ``source`` stands for the target where that is only a name. The artifact must be the one that is ``locked``.
-    ``noticed`` is what is known of it beforehand. ``memory`` has digests that earlier runs took. ``seal`` is given the
-    report on files that were examined, and where they lie; ``copies`` takes copies for it while they are hashed.
-    From ``attestations`` the verdict is taken over, and nothing is examined.
-    """
-
-    policy: Policy = DEFAULT_POLICY
-    selection: Selection = field(default_factory=Selection)
-    hub: HubOptions = field(default_factory=HubOptions)
-    bundles: tuple[Path, ...] = ()
-    trusted_root: TrustSource | None = None
-    convert_to: Path | None = None
-    authenticate: bool = True
-    convert: bool = True
-    conversion: Conversions = field(default_factory=lambda: Conversions())
-    engines: tuple[str, ...] = ("fickling",)
-    digests: bool = True
-    source: Source | None = None
-    locked: LockedArtifact | None = None
-    noticed: tuple[Finding, ...] = ()
-    memory: Memory | None = None
-    copies: Copies | None = None
-    seal: Callable[[Report, Fetched], None] | None = None
-    attestations: Attestations | None = None
-
-    @property
-    def wanted(self) -> Selection:
-        """The files to fetch: a selection of files does not deselect their signature."""
-        if not (self.selection.include and self.authenticate):
-            return self.selection
-        return replace(self.selection, include=(*self.selection.include, "model.sig", "model.*.sig"))
+__all__ = ["Options", "run"]
 
 
 def run(target: str, options: Options, progress: Progress | None = None) -> Report:
     """Verify ``target`` and report. Raises an AiverifyError of the stage that could not be done."""
     return _Run(target, options, progress or Silent()).report()
-
-
-def unverified(target: str, policy: Policy, error: AiverifyError) -> Report:
-    """The report on a run over ``target`` that ``error`` put an end to."""
-    return _Run(target, Options(policy=policy), Silent()).unverified(error)
-
-
-def known(target: str, policy: Policy, artifact: Artifact, findings: Sequence[Finding]) -> Report:
-    """The report on an artifact that nobody looked at now: what is known of it, and what that comes to."""
-    return _Run(target, Options(policy=policy), Silent()).known(artifact, tuple(findings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +60,7 @@ class _Run:
         self.options = options
         self.policy = options.policy
         self.progress = progress
-        self.started = datetime.datetime.now(datetime.UTC)
-        self.clock = time.monotonic()
+        self.reports = Reports(target, options.policy)
         self.foreseen: tuple[Fetched, Authentication] | None = None
         self.noticed = options.noticed
 
@@ -136,7 +76,9 @@ class _Run:
             if self._fetched_again(source, fetched, report):
                 report = self._report_on(fetched)
         except HostileSourceError as error:
-            return self._refused(error.finding)
+            if self.foreseen is not None:
+                return self.reports.foreseen(*self.foreseen)
+            return self.reports.refused(error.finding)
         if self.options.seal is not None:
             self.options.seal(report, fetched)
         return report
@@ -211,10 +153,16 @@ class _Run:
         artifact = Artifact(
             source=fetched.kind, files=tuple(evidence.files), repo=fetched.repo, revision=fetched.revision
         )
-        return self._report(artifact, identify().signatures, evidence.unexamined, conversions, self._judged(evidence))
+        return self.reports.on(
+            artifact,
+            self._judged(evidence),
+            signatures=identify().signatures,
+            unexamined=evidence.unexamined,
+            conversions=conversions,
+        )
 
     def _judged(self, evidence: Evidence) -> Judgement:
-        return judge(evidence, self.policy, self.started.date())
+        return judge(evidence, self.policy, self.reports.started.date())
 
     def _taken_over(self, source: Source, attestations: Attestations) -> Report:
         """The report on files whose verdict somebody vouches for: nothing is scanned, converted or authenticated."""
@@ -226,18 +174,17 @@ class _Run:
             selection=self.options.wanted,
             attestors=lambda repo: [rule.expected for rule in self.policy.attestors if rule.applies_to(repo)],
             policy=self.policy.digest,
-            now=self.started,
+            now=self.reports.started,
             trusted_root=self.options.trusted_root,
             memory=self.options.memory,
             progress=self.progress,
         )
-        refused = tuple(f"{item.file or 'the artifact'}: {item.message} ({item.rule})" for item in found.findings[:5])
         judgement = Judgement(
             findings=found.findings,
             variants=found.summary.variants if found.summary else (),
-            verdict=found.verdict or Verdict(outcome=Outcome.BLOCK, reasons=refused),
+            verdict=found.verdict or blocked(found.findings),
         )
-        return replace(self._report(found.artifact, (), (), (), judgement), attestations=found.results)
+        return replace(self.reports.on(found.artifact, judgement), attestations=found.results)
 
     # fetch, digest, authenticate, scan
 
@@ -254,7 +201,7 @@ class _Run:
         """Fetch nothing more of a repository whose listing contradicts its signature."""
         from aiverify.signatures.preview import foreseen
 
-        signers = self._signers(stated.repo)
+        signers = self.options.signers(stated.repo)
         options = self.options
         seen = foreseen(stated, bundles=options.bundles, signers=signers, trusted_root=options.trusted_root)
         if any(effect(item, self.policy) is Outcome.BLOCK for item in seen.findings):
@@ -282,7 +229,7 @@ class _Run:
         from aiverify.signatures.presented import is_signature
 
         wanted = self.options.convert_to is None or self.options.conversion.digests
-        vouched = self.options.bundles or self.policy.require_signature or self._signers(fetched.repo)
+        vouched = self.options.bundles or self.policy.require_signature or self.options.signers(fetched.repo)
         signed = any(is_signature(file.path) or file.path.endswith(".sig") for file in fetched.files)
         return not (wanted or vouched or signed or self.policy.waivers or self.policy.known_bad or self.options.locked)
 
@@ -300,7 +247,15 @@ class _Run:
             signatures, said = self._authenticate(fetched, files)
             findings += said
         if self.options.locked is not None:
-            findings += self._unlocked(self.options.locked, fetched, files, signatures)
+            from aiverify.lock.comparison import unlocked
+
+            findings += unlocked(
+                self.options.locked,
+                commit=fetched.revision,
+                files=files,
+                signatures=signatures,
+                selection=self.options.selection,
+            )
         return _Identified(digests, files, tuple(findings), signatures)
 
     def _foresee_signatures(self, fetched: Fetched) -> None:
@@ -324,30 +279,12 @@ class _Run:
             root=fetched.root,
             left_out=fetched.left_out,
             bundles=self.options.bundles,
-            signers=self._signers(fetched.repo),
+            signers=self.options.signers(fetched.repo),
             required=self.policy.require_signature,
             trusted_root=self.options.trusted_root,
             alone=fetched.kind is SourceKind.FILE,
         )
         return result.results, result.findings
-
-    def _unlocked(
-        self,
-        locked: LockedArtifact,
-        fetched: Fetched,
-        files: Sequence[ArtifactFile],
-        signatures: Sequence[SignatureResult],
-    ) -> list[Finding]:
-        """What is not as it was locked. A signature that verifies needs no pin here: the lock is the pin."""
-        from aiverify.lock.comparison import differences, signer_differences
-
-        left_out = {file.path for file in locked.files if not self.options.selection.wants(file.path)}
-        signers = [item.signer for item in signatures if item.signer and item.outcome in ("verified", "unpinned")]
-        found = differences(locked, commit=fetched.revision, files=files, left_out=left_out)
-        return [*found, *signer_differences(locked, signers)]
-
-    def _signers(self, repo: str | None) -> list[Expectation]:
-        return [rule.expected for rule in self.policy.signers if rule.applies_to(repo)]
 
     def _scan(self, digests: Sequence[Digest]) -> Iterator[tuple[str, Examination]]:
         from aiverify.formats.many import Subject, examine_many  # only a run that examines something pays for it
@@ -361,67 +298,3 @@ class _Run:
             checkpoints=self.options.convert,
         )
         return zip((digest.path for digest in digests), examinations, strict=True)
-
-    # judge and report
-
-    def _report(
-        self,
-        artifact: Artifact,
-        signatures: tuple[SignatureResult, ...],
-        unexamined: Sequence[Unexamined],
-        conversions: tuple[Conversion, ...],
-        judgement: Judgement,
-    ) -> Report:
-        return Report(
-            tool=f"aiverify {__version__}",
-            started_at=self.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            duration_s=round(time.monotonic() - self.clock, 3),
-            target=self.target,
-            policy=self.policy.record,
-            artifact=artifact,
-            signatures=signatures,
-            findings=judgement.findings,
-            unexamined=tuple(unexamined),
-            conversions=conversions,
-            variants=judgement.variants,
-            verdict=judgement.verdict,
-        )
-
-    def _refused(self, evidence: Finding) -> Report:
-        """The report on a source that behaved as no honest one does. Nothing of it was taken."""
-        if self.foreseen is not None:
-            return self._foreseen(*self.foreseen)
-        verdict = Verdict(outcome=Outcome.BLOCK, reasons=(f"{evidence.message} ({evidence.rule})",))
-        judgement = Judgement(findings=(evidence,), variants=(), verdict=verdict)
-        return self._report(self._nothing(), (), (), (), judgement)
-
-    def _foreseen(self, stated: Fetched, seen: Authentication) -> Report:
-        """The report on a repository whose listing contradicts its signature. Nothing but that was taken."""
-        reasons = tuple(f"{item.file}: {item.message} ({item.rule})" for item in seen.findings[:5])
-        verdict = Verdict(outcome=Outcome.BLOCK, reasons=reasons)
-        judgement = Judgement(findings=seen.findings, variants=(), verdict=verdict)
-        artifact = Artifact(source=stated.kind, files=(), repo=stated.repo, revision=stated.revision)
-        return self._report(artifact, seen.results, (), (), judgement)
-
-    def known(self, artifact: Artifact, findings: tuple[Finding, ...]) -> Report:
-        """The report on what is known without a look at the files."""
-        outcome = worst(effect(item, self.policy) for item in findings)
-        reasons = tuple(
-            f"{item.file or 'the artifact'}: {item.message} ({item.rule})"
-            for item in findings
-            if effect(item, self.policy) is not Outcome.PASS
-        )
-        verdict = Verdict(outcome=outcome, reasons=("its files were not examined", *reasons))
-        return self._report(artifact, (), (), (), Judgement(findings=findings, variants=(), verdict=verdict))
-
-    def unverified(self, error: AiverifyError) -> Report:
-        """The report on a run that could not be done."""
-        verdict = Verdict(outcome=Outcome.ERROR, reasons=tuple(error.diagnostics().splitlines()))
-        judgement = Judgement(findings=(), variants=(), verdict=verdict)
-        return self._report(self._nothing(), (), (), (), judgement)
-
-    def _nothing(self) -> Artifact:
-        """The artifact of which no file was examined."""
-        if not self.target.startswith("hf://") and os.path.lexists(self.target):
-            return Artifact(source=SourceKind.FOLDER, files=())
-        return Artifact(source=SourceKind.HUB, files=(), repo=self.target.removeprefix("hf://").partition("@")[0])

@@ -12,11 +12,12 @@ from end_to_end import SAMPLES, TRUST, Machine, weights
 
 import aiverify
 from aiverify import api
+from aiverify.arguments import Shared
 from aiverify.cli.verify import verify as command
 from aiverify.demo.stories import IDENTITY, ISSUER
 from aiverify.errors import AiverifyError, UsageError
 from aiverify.policy import SignerRule
-from aiverify.reporters.json import to_dict
+from aiverify.reporters.document import to_dict
 from aiverify.signers import KeylessSigner
 
 VOLATILE = ("started_at", "duration_s", "target", "policy")
@@ -40,7 +41,8 @@ def test_the_function_has_every_option_of_the_command_that_is_not_about_printing
         "quiet",
         "verbose",
     }
-    parameters = set(inspect.signature(aiverify.verify).parameters) - {"target", "progress"}
+    parameters = set(inspect.signature(aiverify.verify).parameters) - {"target", "progress", "shared"}
+    parameters |= Shared.__annotations__.keys()
     # The first is a key of the policy, then come forms of trusted_root, of locked and of attestations and attestor;
     # a dry run is no verification.
     forms = {name for name in options if name.startswith(("attestor_", "attested_"))} | {
@@ -53,6 +55,21 @@ def test_the_function_has_every_option_of_the_command_that_is_not_about_printing
     }
     parameters -= {"attestations", "attestor"}
     assert parameters <= options
+
+
+@pytest.mark.parametrize("name", ["verify", "ensure", "convert"])
+def test_an_argument_that_nobody_knows_is_an_error(name: str, tmp_path: Path) -> None:
+    arguments = [SAMPLES / "payload"] + [tmp_path] * (name == "convert")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'revison'"):
+        getattr(aiverify, name)(*arguments, revison="main")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_function_can_be_called_twice_though_a_room_has_its_name(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        assert aiverify.convert(SAMPLES / "checkpoint", tmp_path / name).conversions
+        with aiverify.guard(store=tmp_path / "store"):
+            pass
 
 
 @pytest.mark.parametrize("function", [api.verify, api.scan])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -53,6 +53,38 @@ OldestVersion = Annotated[
     str | None,
     typer.Option(help="Oldest version of aiverify whose word counts; otherwise this one.", rich_help_panel=_PANEL),
 ]
+
+
+class Attestation(NamedTuple):
+    """Which attestations there are, on which terms they count, and who must have made them."""
+
+    accept_attestation: Accept = []
+    attestor_identity: Identity = None
+    attestor_oidc_issuer: OidcIssuer = None
+    attestor_key: Key = None
+    attestor_ca: Ca = None
+    attestor_ca_subject: CaSubject = None
+    max_age: MaxAge = MAX_AGE_DAYS
+    attested_policy: OtherPolicy = []
+    attested_version: OldestVersion = None
+
+
+def asked_for(options: Attestation) -> tuple[Attestations | None, Signer | None]:
+    """The attestations that ``options`` name, and who must have made them. Raises UsageError."""
+    attestations = attestations_of(
+        options.accept_attestation,
+        max_age=options.max_age,
+        policies=options.attested_policy,
+        oldest=options.attested_version,
+    )
+    return attestations, attestor_of(
+        identity=options.attestor_identity,
+        issuer=options.attestor_oidc_issuer,
+        key=options.attestor_key,
+        ca=options.attestor_ca,
+        subject=options.attestor_ca_subject,
+        wanted=attestations is not None,
+    )
 
 
 def attestations_of(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiverify.cli import options
+from aiverify.cli.groups import grouped
 from aiverify.cli.printing import say, tell
 from aiverify.report import Report
 
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 DEFAULT = Path("aiverify.lock")
 
 
+@grouped
 def audit(
     context: typer.Context,
     lockfiles: Annotated[
         list[Path], typer.Argument(metavar="[LOCK…]", help="Lockfiles; otherwise aiverify.lock.", show_default=False)
-    ] = [],  # noqa: B006 - typer reads it and makes a new list
+    ] = [],
+    *,
     quick: Annotated[
         bool, typer.Option("--quick", help="Only ask the Hub: fetch nothing and examine nothing.")
     ] = False,
@@ -39,81 +42,44 @@ def audit(
         Path | None, typer.Option(help="The folder of the twins: check them, too.", show_default=False)
     ] = None,
     policy: options.Policy = None,
-    cache_dir: options.CacheDir = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
-    cert_identity: options.CertIdentity = None,
-    cert_oidc_issuer: options.CertOidcIssuer = None,
-    key: options.Key = None,
-    ca: options.Ca = None,
-    ca_subject: options.CaSubject = None,
-    bundle: options.Bundle = [],  # noqa: B006
-    trusted_root: options.TrustedRoot = None,
-    staging: options.Staging = False,
-    tuf_url: options.TufUrl = None,
-    tuf_root: options.TufRoot = None,
-    require_signature: options.RequireSignature = False,
-    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    hub: options.Hub,
+    trust: options.Trust,
+    written: options.Written,
+    loudness: options.Loudness,
 ) -> None:
     """Check lockfiles against the Hub, and what they name against today's rules and policy.
 
     Exit codes: 0 it holds, 1 something differs or no longer passes, 2 could not tell.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, overruled_by, write
-    from aiverify.cli.trust import trust_source
-    from aiverify.configuration import load_policy, require_outside
+    from aiverify.cli.session import errors_said, terms, write
+    from aiverify.configuration import require_outside
     from aiverify.errors import UsageError
     from aiverify.lock.lockfile import read_lockfile
     from aiverify.report import worst
 
-    verbosity = -1 if quiet else verbose
     with errors_said():
-        if fix and (quick or offline):
+        if fix and (quick or hub.offline):
             raise UsageError("--fix verifies, and asks the Hub", hint="Leave out --quick and --offline.")
         if dry_run and not fix:
             raise UsageError("--dry-run goes with --fix", hint="Without --fix, nothing is ever written.")
         read = {path: read_lockfile(path) for path in lockfiles or [DEFAULT]}
         places = [entry.target for content in read.values() for entry in content.artifacts.values() if not entry.commit]
         for path in read:
-            require_outside(path, places, "lockfile", [cache_dir])
-        rules = load_policy(places, explicit=policy, downloads=[cache_dir])
-        if require_signature:
-            rules = rules.requiring_signature("--require-signature")
-        if overruled_by(rules, context):
-            cert_identity = cert_oidc_issuer = None
-        auditor = api.auditor(
-            policy=rules,
-            quick=quick,
-            fix=fix,
-            twins=twins,
-            cache_dir=cache_dir,
-            token=token,
-            offline=offline,
-            cert_identity=cert_identity,
-            cert_oidc_issuer=cert_oidc_issuer,
-            key=key,
-            ca=ca,
-            ca_subject=ca_subject,
-            bundle=bundle,
-            trusted_root=trust_source(
-                trusted_root, staging=staging, tuf_url=tuf_url, tuf_root=tuf_root, offline=offline
-            ),
-        )
+            require_outside(path, places, "lockfile", [hub.cache_dir])
+        rules, trusting = terms(context, places, policy, hub=hub, trust=trust)
+        auditor = api.auditor(policy=rules, quick=quick, fix=fix, twins=twins, **trusting)
         reports: list[Report] = []
         diffs = []
         for path, content in read.items():
-            found, moved = _audited(content, auditor, verbosity)
+            found, moved = _audited(content, auditor, loudness.verbosity)
             reports += found
             if fix:
                 diffs.append(_moved(path, content, moved, dry_run=dry_run))
         if not reports:
             raise UsageError("the lockfiles name no artifact", hint="Write one with `aiverify lock TARGET…`.")
-        write(reports, format, output, verbosity=verbosity)
-        human = format is options.OutputFormat.HUMAN and output is None
+        write(reports, written, verbosity=loudness.verbosity)
+        human = written == options.Written()
         for diff in filter(None, diffs):
             if human:
                 tell(diff)

@@ -9,18 +9,21 @@ from typing import Annotated
 import typer
 
 from aiverify.cli import options
+from aiverify.cli.groups import grouped
 from aiverify.progress import Progress
 from aiverify.report import Report
 
 _CHECK = "Check a receipt"
 
 
+@grouped
 def convert(
     context: typer.Context,
     targets: Annotated[
         list[str],
         typer.Argument(metavar="[TARGET…]", help="org/name[@revision], hf://org/name, a folder or a file."),
-    ] = [],  # noqa: B006 - typer reads it and makes a new list
+    ] = [],
+    *,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The folder for the twins; a folder below it for each of several targets."),
@@ -59,31 +62,15 @@ def convert(
         typer.Option(help="The twin; otherwise the file beside the receipt.", rich_help_panel=_CHECK),
     ] = None,
     policy: options.Policy = None,
-    revision: options.Revision = None,
-    include: options.Include = [],  # noqa: B006
-    exclude: options.Exclude = [],  # noqa: B006
-    cache_dir: options.CacheDir = None,
-    local_dir: options.LocalDir = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
-    cert_identity: options.CertIdentity = None,
-    cert_oidc_issuer: options.CertOidcIssuer = None,
-    key: options.Key = None,
-    ca: options.Ca = None,
-    ca_subject: options.CaSubject = None,
-    bundle: options.Bundle = [],  # noqa: B006
-    trusted_root: options.TrustedRoot = None,
-    staging: options.Staging = False,
-    tuf_url: options.TufUrl = None,
-    tuf_root: options.TufRoot = None,
-    require_signature: options.RequireSignature = False,
+    files: options.Files,
+    hub: options.Hub,
+    trust: options.Trust,
     no_cache: options.NoCache = False,
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     report: Annotated[
         Path | None, typer.Option("--report", help="Write the report to this file.", rich_help_panel="Output")
     ] = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    loudness: options.Loudness,
 ) -> None:
     """Verify models and write safetensors twins of their PyTorch checkpoints, with receipts.
 
@@ -93,17 +80,14 @@ def convert(
     Exit codes: 0 converted and pass, or proved; 1 review or block, or disproved; 2 could not convert, or not check.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, examine_all, overruled_by, write
-    from aiverify.cli.trust import trust_source
-    from aiverify.configuration import load_policy
+    from aiverify.cli.session import errors_said, examine_all, terms, write
     from aiverify.errors import UsageError
 
-    verbosity = -1 if quiet else verbose
     with errors_said():
         if check is not None:
             if targets or output is not None:
                 raise UsageError("--check takes neither targets nor --output", hint="It checks the one receipt.")
-            _check(check, source, twin, as_json=format is options.OutputFormat.JSON, verbosity=verbosity)
+            _check(check, source, twin, as_json=format is options.OutputFormat.JSON, verbosity=loudness.verbosity)
             return
         if source is not None or twin is not None:
             raise UsageError(
@@ -115,12 +99,7 @@ def convert(
                 hint="aiverify convert TARGET -o DIR, or aiverify convert --check RECEIPT.",
             )
         folders = _folders(targets, output)
-        rules = load_policy(targets, explicit=policy, downloads=[cache_dir, local_dir])
-        if require_signature:
-            rules = rules.requiring_signature("--require-signature")
-        if overruled_by(rules, context):
-            cert_identity = cert_oidc_issuer = None
-        root = trust_source(trusted_root, staging=staging, tuf_url=tuf_url, tuf_root=tuf_root, offline=offline)
+        rules, trusting = terms(context, targets, policy, hub=hub, trust=trust, downloads=[files.local_dir])
 
         def examine(target: str, progress: Progress) -> Report:
             return api.convert(
@@ -131,26 +110,14 @@ def convert(
                 digests=not no_digests,
                 with_config=with_config,
                 policy=rules,
-                revision=revision,
-                include=include,
-                exclude=exclude,
-                cache_dir=cache_dir,
-                local_dir=local_dir,
-                token=token,
-                offline=offline,
-                cert_identity=cert_identity,
-                cert_oidc_issuer=cert_oidc_issuer,
-                key=key,
-                ca=ca,
-                ca_subject=ca_subject,
-                bundle=bundle,
-                trusted_root=root,
                 no_cache=no_cache,
                 progress=progress,
+                **files._asdict(),
+                **trusting,
             )
 
-        reports, outcome = examine_all(targets, examine, policy=rules, verbosity=verbosity)
-        write(reports, format, report, verbosity=verbosity)
+        reports, outcome = examine_all(targets, examine, policy=rules, verbosity=loudness.verbosity)
+        write(reports, options.Written(format, report), verbosity=loudness.verbosity)
         raise typer.Exit(outcome.exit_code)
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from aiverify.cli.options import OutputFormat
+from aiverify.cli.options import OutputFormat, Written
 from aiverify.cli.printing import say, tell
 from aiverify.errors import AiverifyError
 from aiverify.sources.hub import HubSource
@@ -34,9 +33,7 @@ class Foreseen:
     scan: Mapping[str, str]
 
 
-def foretell(
-    targets: Sequence[str], hub: HubOptions, selection: Selection, form: OutputFormat, output: Path | None
-) -> int:
+def foretell(targets: Sequence[str], hub: HubOptions, selection: Selection, written: Written) -> int:
     """Print what is known beforehand. The exit code: 0, 1 when a Hub answers as no honest one does, 2 when none can.
 
     One target that cannot be looked at does not stop the others.
@@ -53,16 +50,16 @@ def foretell(
             code = 2
     if not made:
         return code
-    if form is OutputFormat.JSON:
+    if written.format is OutputFormat.JSON:
         text = json.dumps({"dry_run": True, "targets": [one.document() for one in made]}, indent=2) + "\n"
     else:
         text = "\n".join(line for one in made for line in one.lines()) + "\n"
-    if output is None:
+    if written.output is None:
         tell(text)
     else:
         from aiverify.files import write_whole
 
-        write_whole(output, text.encode())
+        write_whole(written.output, text.encode())
     return code
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiverify.cli import options
+from aiverify.cli.groups import grouped
 from aiverify.cli.printing import say
 from aiverify.report import Outcome, Report
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from aiverify.progress import Progress
 
 
+@grouped
 def lock(
     context: typer.Context,
-    targets: Annotated[
-        list[str], typer.Argument(metavar="TARGET…", help="org/name[@revision], hf://org/name, a folder or a file.")
-    ],
+    targets: options.Targets,
+    *,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The lockfile; what it says of other targets stays.")
     ] = Path("aiverify.lock"),
@@ -32,85 +33,50 @@ def lock(
     convert_to: Annotated[
         Path | None, typer.Option(help="Write safetensors twins into this folder, and lock their digests.")
     ] = None,
-    revision: options.Revision = None,
-    include: options.Include = [],  # noqa: B006 - typer reads it and makes a new list
-    exclude: options.Exclude = [],  # noqa: B006
+    files: options.Files,
     all_files: options.AllFiles = False,
-    cache_dir: options.CacheDir = None,
-    local_dir: options.LocalDir = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
-    cert_identity: options.CertIdentity = None,
-    cert_oidc_issuer: options.CertOidcIssuer = None,
-    key: options.Key = None,
-    ca: options.Ca = None,
-    ca_subject: options.CaSubject = None,
-    bundle: options.Bundle = [],  # noqa: B006
-    trusted_root: options.TrustedRoot = None,
-    staging: options.Staging = False,
-    tuf_url: options.TufUrl = None,
-    tuf_root: options.TufRoot = None,
-    require_signature: options.RequireSignature = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    hub: options.Hub,
+    trust: options.Trust,
+    loudness: options.Loudness,
 ) -> None:
     """Verify models and write what was verified into a lockfile: commit, files, digests, signers, verdict.
 
     Exit codes: 0 all locked, 1 review or block, 2 could not verify. What is not locked keeps what the lockfile said.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, examine_all, overruled_by, write
-    from aiverify.cli.trust import trust_source
-    from aiverify.configuration import load_policy, require_outside
+    from aiverify.cli.session import errors_said, examine_all, terms, write
+    from aiverify.configuration import require_outside
     from aiverify.lock.lockfile import Lockfile, read_lockfile, write_lockfile
     from aiverify.lock.naming import named
     from aiverify.report import worst
     from aiverify.sources.interface import HubOptions
 
-    verbosity = -1 if quiet else verbose
     with errors_said():
-        require_outside(output, targets, "lockfile", [cache_dir, local_dir])
+        require_outside(output, targets, "lockfile", [hub.cache_dir, files.local_dir])
         before = read_lockfile(output) if output.exists() else Lockfile()
-        rules = load_policy(targets, explicit=policy, downloads=[cache_dir, local_dir])
-        if require_signature:
-            rules = rules.requiring_signature("--require-signature")
-        if overruled_by(rules, context):
-            cert_identity = cert_oidc_issuer = None
-        root = trust_source(trusted_root, staging=staging, tuf_url=tuf_url, tuf_root=tuf_root, offline=offline)
-        hub = HubOptions(revision=revision, cache_dir=cache_dir, local_dir=local_dir, token=token, offline=offline)
+        rules, trusting = terms(context, targets, policy, hub=hub, trust=trust, downloads=[files.local_dir])
+        asked = HubOptions(revision=files.revision, local_dir=files.local_dir, **hub._asdict())
         accepted = (Outcome.PASS, Outcome.REVIEW) if accept_review else (Outcome.PASS,)
         entries: list[LockedArtifact] = []
 
         def examine(target: str, progress: Progress) -> Report:
-            found = named(target, hub)
+            found = named(target, asked)
             report = api.verify(
                 target,
                 policy=rules,
-                revision=revision,
-                include=include,
-                exclude=exclude,
-                cache_dir=cache_dir,
-                local_dir=local_dir,
-                token=token,
-                offline=offline,
-                cert_identity=cert_identity,
-                cert_oidc_issuer=cert_oidc_issuer,
-                key=key,
-                ca=ca,
-                ca_subject=ca_subject,
-                bundle=bundle,
-                trusted_root=root,
                 convert_to=convert_to,
                 all_files=all_files,
                 no_cache=True,  # what is written down is what was read now
                 progress=progress,
+                **files._asdict(),
+                **trusting,
             )
             if report.verdict.outcome in accepted:
-                entries.append(_entry(found, report, include, exclude, convert_to, offline=offline))
+                entries.append(_entry(found, report, files, convert_to, offline=hub.offline))
             return report
 
-        reports, _ = examine_all(targets, examine, policy=rules, verbosity=verbosity)
-        write(reports, options.OutputFormat.HUMAN, None, verbosity=verbosity)
+        reports, _ = examine_all(targets, examine, policy=rules, verbosity=loudness.verbosity)
+        write(reports, options.Written(), verbosity=loudness.verbosity)
         if entries:
             write_lockfile(output, before.with_artifacts(entries))
         _tell(output, [entry.target for entry in entries], reports, accepted)
@@ -118,9 +84,7 @@ def lock(
         raise typer.Exit(worst(outcomes).exit_code)
 
 
-def _entry(
-    found: Named, report: Report, include: list[str], exclude: list[str], twins: Path | None, *, offline: bool
-) -> LockedArtifact:
+def _entry(found: Named, report: Report, files: options.Files, twins: Path | None, *, offline: bool) -> LockedArtifact:
     """The entry for what was verified. The Hub is asked once more when the repository was made, unless ``offline``."""
     from aiverify.artifact import SourceKind
     from aiverify.lock.locking import locked_artifact, twins_beside, written_twins
@@ -138,7 +102,13 @@ def _entry(
     else:
         made = ()
     return locked_artifact(
-        found.key, report, revision=found.revision, standing=standing, include=include, exclude=exclude, twins=made
+        found.key,
+        report,
+        revision=found.revision,
+        standing=standing,
+        include=files.include,
+        exclude=files.exclude,
+        twins=made,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -23,6 +23,9 @@ class OutputFormat(enum.StrEnum):
     JSON = "json"
 
 
+Targets = Annotated[
+    list[str], typer.Argument(metavar="TARGET…", help="org/name[@revision], hf://org/name, a folder or a file.")
+]
 Policy = Annotated[
     Path | None,
     typer.Option(
@@ -158,6 +161,58 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict.", 
 Verbose = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="Say more.", rich_help_panel=_OUTPUT, show_default=False)
 ]
+
+
+class Files(NamedTuple):
+    """Which files of a target are meant, and where a download goes."""
+
+    revision: Revision = None
+    include: Include = []
+    exclude: Exclude = []
+    local_dir: LocalDir = None
+
+
+class Hub(NamedTuple):
+    """How the Hub is asked."""
+
+    cache_dir: CacheDir = None
+    token: Token = None
+    offline: Offline = False
+
+
+class Trust(NamedTuple):
+    """Who must have signed, and which Sigstore instance says so."""
+
+    cert_identity: CertIdentity = None
+    cert_oidc_issuer: CertOidcIssuer = None
+    key: Key = None
+    ca: Ca = None
+    ca_subject: CaSubject = None
+    bundle: Bundle = []
+    trusted_root: TrustedRoot = None
+    staging: Staging = False
+    tuf_url: TufUrl = None
+    tuf_root: TufRoot = None
+    require_signature: RequireSignature = False
+
+
+class Loudness(NamedTuple):
+    """How much is said."""
+
+    quiet: Quiet = False
+    verbose: Verbose = 0
+
+    @property
+    def verbosity(self) -> int:
+        """-1 for the verdict alone, 0, or how much more than usual is said."""
+        return -1 if self.quiet else self.verbose
+
+
+class Written(NamedTuple):
+    """How a report is written, and where."""
+
+    format: Format = OutputFormat.HUMAN
+    output: Output = None
 
 
 def second_engines(names: Sequence[str]) -> tuple[str, ...]:

@@ -8,23 +8,24 @@ from typing import Annotated
 import typer
 
 from aiverify.cli import options
+from aiverify.cli.groups import grouped
 from aiverify.progress import Progress
 from aiverify.report import Report
 
 STDIN = "-"
 
 
+@grouped
 def scan(
     paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Folders and files; - reads stdin.")],
+    *,
     policy: options.Policy = None,
-    include: options.Include = [],  # noqa: B006 - typer reads it and makes a new list
-    exclude: options.Exclude = [],  # noqa: B006
-    engine: options.Engine = [],  # noqa: B006
+    include: options.Include = [],
+    exclude: options.Exclude = [],
+    engine: options.Engine = [],
     no_cache: options.NoCache = False,
-    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    written: options.Written,
+    loudness: options.Loudness,
 ) -> None:
     """Examine files statically: no network, no signatures, no conversion.
 
@@ -35,7 +36,6 @@ def scan(
     from aiverify.configuration import load_policy
     from aiverify.errors import UsageError
 
-    verbosity = -1 if quiet else verbose
     with errors_said():
         if paths.count(STDIN) > 1 or (STDIN in paths and sys.stdin is None):
             raise UsageError("stdin can be read only once, and not when it is closed", hint="Give - once.")
@@ -49,11 +49,11 @@ def scan(
                 include=include,
                 exclude=exclude,
                 engines=engines,
-                digests=format is not options.OutputFormat.HUMAN,  # a report for people shows none
+                digests=written.format is not options.OutputFormat.HUMAN,  # a report for people shows none
                 no_cache=no_cache,
                 progress=progress,
             )
 
-        reports, outcome = examine_all(paths, examine, policy=rules, verbosity=verbosity)
-        write(reports, format, output, verbosity=verbosity)
+        reports, outcome = examine_all(paths, examine, policy=rules, verbosity=loudness.verbosity)
+        write(reports, written, verbosity=loudness.verbosity)
         raise typer.Exit(outcome.exit_code)

@@ -8,16 +8,20 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from aiverify.cli.options import OutputFormat
+from aiverify.cli.options import Hub, OutputFormat, Trust, Written
 from aiverify.cli.printing import say, tell
 from aiverify.cli.progress import progress_on
 from aiverify.errors import AiverifyError
 from aiverify.policy import Policy
 from aiverify.progress import Progress
 from aiverify.report import Outcome, Report, worst
+
+if TYPE_CHECKING:
+    from aiverify.arguments import Trusting
 
 
 @contextlib.contextmanager
@@ -40,7 +44,49 @@ def errors_said() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def overruled_by(policy: Policy, context: typer.Context) -> bool:
+def terms(
+    context: typer.Context,
+    targets: Sequence[str],
+    explicit: Path | None,
+    *,
+    hub: Hub,
+    trust: Trust,
+    downloads: Sequence[Path | None] = (),
+) -> tuple[Policy, Trusting]:
+    """The policy that holds, and who must have signed, as the options of a command and the environment say.
+
+    ``explicit`` is the policy file that was named, ``downloads`` are folders, beside the Hub's cache, in which no
+    configuration is looked for. Raises PolicyError and UsageError.
+    """
+    from aiverify.cli.trust import trust_source
+    from aiverify.configuration import load_policy
+
+    policy = load_policy(targets, explicit=explicit, downloads=[hub.cache_dir, *downloads])
+    if trust.require_signature:
+        policy = policy.requiring_signature("--require-signature")
+    if _overruled_by(policy, context):
+        trust = trust._replace(cert_identity=None, cert_oidc_issuer=None)
+    return policy, {
+        "cache_dir": hub.cache_dir,
+        "token": hub.token,
+        "offline": hub.offline,
+        "cert_identity": trust.cert_identity,
+        "cert_oidc_issuer": trust.cert_oidc_issuer,
+        "key": trust.key,
+        "ca": trust.ca,
+        "ca_subject": trust.ca_subject,
+        "bundle": trust.bundle,
+        "trusted_root": trust_source(
+            trust.trusted_root,
+            staging=trust.staging,
+            tuf_url=trust.tuf_url,
+            tuf_root=trust.tuf_root,
+            offline=hub.offline,
+        ),
+    }
+
+
+def _overruled_by(policy: Policy, context: typer.Context) -> bool:
     """Whether the signer in the environment gives way: it may tighten a policy, not replace the signers of one."""
     sources = {context.get_parameter_source(name) for name in ("cert_identity", "cert_oidc_issuer")}
     from_environment = {getattr(source, "name", "") for source in sources} <= {"ENVIRONMENT", "DEFAULT"}
@@ -51,7 +97,7 @@ def examine_all(
     targets: Sequence[str], examine: Callable[[str, Progress], Report], *, policy: Policy, verbosity: int
 ) -> tuple[list[Report], Outcome]:
     """Run ``examine`` on each target. One that fails is said, is reported as an error, and does not stop the others."""
-    from aiverify.pipeline import unverified
+    from aiverify.reporting import Reports
 
     reports: list[Report] = []
     with progress_on(sys.stderr, verbosity=verbosity) as progress:
@@ -61,13 +107,14 @@ def examine_all(
             except AiverifyError as error:
                 named = len(targets) == 1 or target in str(error)
                 say(f"error: {error.diagnostics()}" if named else f"error: {target}: {error.diagnostics()}")
-                report = unverified(target, policy, error)
+                report = Reports(target, policy).unverified(error)
             reports.append(report)
     return reports, worst(report.verdict.outcome for report in reports)
 
 
-def write(reports: Sequence[Report], form: OutputFormat, output: Path | None, *, verbosity: int) -> None:
-    """Render ``reports`` to stdout or to the file ``output``, which is replaced as a whole or not at all."""
+def write(reports: Sequence[Report], written: Written, *, verbosity: int) -> None:
+    """Render ``reports`` to stdout, or to a file, which is replaced as a whole or not at all."""
+    form, output = written
     if output is None and form is OutputFormat.HUMAN and all(report.unverified for report in reports):
         return  # everything has been said on stderr
     if output is None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from aiverify.cli import options, signers
+from aiverify.cli.groups import grouped
 
 
 class Method(enum.StrEnum):
@@ -18,25 +19,18 @@ class Method(enum.StrEnum):
     SHARDS = "shards"
 
 
+@grouped
 def sign(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the model's files.")],
+    *,
     bundle: Annotated[
         Path | None, typer.Option(help="Write the signature to this file; otherwise model.sig in the folder.")
     ] = None,
     ignore: Annotated[
         list[str], typer.Option(help="Leave out this file or folder, and say so. A path inside DIR. May be repeated.")
-    ] = [],  # noqa: B006 - typer reads it and makes a new list
+    ] = [],
     method: Annotated[Method, typer.Option(help="Digests of whole files, or of shards of a gigabyte.")] = Method.FILES,
-    key: signers.PrivateKey = None,
-    certificate: signers.Certificate = None,
-    certificate_chain: signers.CertificateChain = None,
-    identity_token: signers.IdentityToken = None,
-    oauth_force_oob: signers.OutOfBand = False,
-    trusted_root: signers.TrustedRoot = None,
-    signing_config: signers.SigningConfig = None,
-    staging: signers.Staging = False,
-    tuf_url: signers.TufUrl = None,
-    tuf_root: signers.TufRoot = None,
+    signature: signers.Signature,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing.", rich_help_panel="Output")] = False,
     verbose: options.Verbose = 0,
 ) -> None:
@@ -55,18 +49,7 @@ def sign(
     from aiverify.reporters.quantities import number_of
 
     with errors_said():
-        way = signers.signing_with(
-            key=key,
-            certificate=certificate,
-            certificate_chain=certificate_chain,
-            identity_token=identity_token,
-            out_of_band=oauth_force_oob,
-            trusted_root=trusted_root,
-            signing_config=signing_config,
-            staging=staging,
-            tuf_url=tuf_url,
-            tuf_root=tuf_root,
-        )
+        way = signers.signing_with(signature)
         with progress_on(sys.stderr, verbosity=-1 if quiet else verbose) as progress:
             signed = signing.sign(
                 folder, way, output=bundle, ignore=ignore, method=signing.Method(method), progress=progress

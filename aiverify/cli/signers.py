@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -69,39 +69,49 @@ TufRoot = Annotated[
 ]
 
 
-def signing_with(
-    *,
-    key: Path | None,
-    certificate: Path | None,
-    certificate_chain: Path | None,
-    identity_token: str | None,
-    out_of_band: bool,
-    trusted_root: Path | None,
-    signing_config: Path | None,
-    staging: bool,
-    tuf_url: str | None,
-    tuf_root: Path | None,
-) -> Signing:
+class Signature(NamedTuple):
+    """With what is signed, and at which Sigstore instance."""
+
+    key: PrivateKey = None
+    certificate: Certificate = None
+    certificate_chain: CertificateChain = None
+    identity_token: IdentityToken = None
+    oauth_force_oob: OutOfBand = False
+    trusted_root: TrustedRoot = None
+    signing_config: SigningConfig = None
+    staging: Staging = False
+    tuf_url: TufUrl = None
+    tuf_root: TufRoot = None
+
+
+def signing_with(options: Signature) -> Signing:
     """The way to sign that the options name. Raises UsageError and SignatureError."""
     from aiverify.cli.trust import trust_source
 
-    root = trust_source(trusted_root, staging=staging, tuf_url=tuf_url, tuf_root=tuf_root, offline=False)
+    root = trust_source(
+        options.trusted_root,
+        staging=options.staging,
+        tuf_url=options.tuf_url,
+        tuf_root=options.tuf_root,
+        offline=False,
+    )
+    key, certificate, token = options.key, options.certificate, options.identity_token
     if certificate is not None and key is None:
         raise UsageError("a certificate signs with its private key", hint="Give --key, too.")
-    if certificate_chain is not None and certificate is None:
+    if options.certificate_chain is not None and certificate is None:
         raise UsageError("there is a chain, but no certificate at its end", hint="Give --certificate, too.")
     if key is not None:
-        if identity_token is not None and not os.environ.get("SIGSTORE_IDENTITY_TOKEN"):
+        if token is not None and not os.environ.get("SIGSTORE_IDENTITY_TOKEN"):
             raise UsageError("a key and an identity cannot both sign", hint="Give --key or --identity-token, not both.")
-        if root is not None or signing_config is not None:
+        if root is not None or options.signing_config is not None:
             raise UsageError("a key needs no trusted root to sign", hint="Leave out the options of an instance.")
-        return _with_key(key, certificate, certificate_chain)
+        return _with_key(key, certificate, options.certificate_chain)
     from aiverify.signatures.keyless_signing import KeylessSigning
     from aiverify.signatures.tokens import AskedToken, GivenToken
     from aiverify.signatures.trust import Instance
 
-    tokens = GivenToken(identity_token) if identity_token is not None else AskedToken(browser=not out_of_band)
-    return KeylessSigning(tokens, root or Instance.PRODUCTION, signing_config)
+    tokens = GivenToken(token) if token is not None else AskedToken(browser=not options.oauth_force_oob)
+    return KeylessSigning(tokens, root or Instance.PRODUCTION, options.signing_config)
 
 
 def _with_key(key: Path, certificate: Path | None, chain: Path | None) -> Signing:

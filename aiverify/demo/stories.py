@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from aiverify.demo.hub import LocalHub
-from aiverify.pipeline import Options
+from aiverify.options import Options
 from aiverify.policy import DEFAULT_POLICY, SignerRule
 from aiverify.report import Outcome
 from aiverify.signers import KeylessSigner, KeySigner

@@ -24,29 +24,35 @@ from aiverify.finding import Finding, Severity
 from aiverify.formats.examine import recognise
 from aiverify.guard.interface import Name
 from aiverify.guard.names import complaints, record_names
-from aiverify.pipeline import Options, run
+from aiverify.options import Options
+from aiverify.pipeline import run
 from aiverify.policy import Policy
 from aiverify.questions import asked
 from aiverify.report import Outcome, Report, worst
 from aiverify.store.interface import Question
+from aiverify.variants import TWIN
 from aiverify.verdict import effect
 
 CODE = "AIV502"
-_FORMAT = 1
+_FORMAT = 2
 _MOST_REASONS = 5
 
 
 class Way(enum.StrEnum):
-    """How a file was looked at: a sealed copy alone, as part of a snapshot that passed, or where others may write."""
+    """What was looked at: a sealed copy alone, or as part of a snapshot, the file where others may write, its twin."""
 
     SEALED = "file"
     SNAPSHOT = "file of a snapshot"
     IN_PLACE = "file in place"
+    TWIN = "twin of the file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What is kept about one content under one name and policy. ``runs``: source code that the policy lets run."""
+    """What is kept about one content under one name and policy. ``runs``: source code that the policy lets run.
+
+    ``twin``: a safetensors twin of it would pass.
+    """
 
     outcome: Outcome
     format: str
@@ -55,6 +61,7 @@ class Judged:
     names: frozenset[Name] = frozenset()
     inert: bool = False
     runs: bool = False
+    twin: bool = False
 
     def text(self) -> str:
         """As JSON."""
@@ -68,6 +75,7 @@ class Judged:
                 "names": sorted(self.names),
                 "inert": self.inert,
                 "runs": self.runs,
+                "twin": self.twin,
             }
         )
 
@@ -86,6 +94,7 @@ def read_judged(text: str) -> Judged | None:
             names=frozenset((str(module), str(name)) for module, name in found["names"]),
             inert=found["inert"] is True,
             runs=found["runs"] is True,
+            twin=found["twin"] is True,
         )
     except (ValueError, KeyError, TypeError):
         return None
@@ -111,6 +120,7 @@ def judge_file(file: Path, name: str, policy: Policy) -> Judged:
         names=recorded.names,
         inert=recorded.inert,
         runs=outcome is Outcome.PASS and _may_run(report),
+        twin=any(variant.name == TWIN and variant.outcome is Outcome.PASS for variant in report.variants),
     )
     if not recorded.complaints <= complaints(report.findings):
         return replace(judged, outcome=worst([outcome, Outcome.ERROR]), reasons=("it changed while it was examined",))

@@ -11,7 +11,26 @@ from collections.abc import Collection, Iterator, Sequence
 from aiverify.artifact import ArtifactFile
 from aiverify.finding import Finding
 from aiverify.lock.lockfile import LockedArtifact
+from aiverify.report import SignatureResult
 from aiverify.rules import finding
+from aiverify.sources.interface import Selection
+
+
+def unlocked(
+    locked: LockedArtifact,
+    *,
+    commit: str | None,
+    files: Sequence[ArtifactFile],
+    signatures: Sequence[SignatureResult],
+    selection: Selection,
+) -> list[Finding]:
+    """What is not as it was locked. A signature that verifies needs no pin here: the lock is the pin."""
+    left_out = {file.path for file in locked.files if not selection.wants(file.path)}
+    signers = [item.signer for item in signatures if item.signer and item.outcome in ("verified", "unpinned")]
+    return [
+        *differences(locked, commit=commit, files=files, left_out=left_out),
+        *signer_differences(locked, signers),
+    ]
 
 
 def differences(
