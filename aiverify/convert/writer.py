@@ -28,7 +28,7 @@ from aiverify.convert.check import check_twin
 from aiverify.convert.digesting import Follower, RangeDigests
 from aiverify.convert.folder import check_space
 from aiverify.convert.gather import Write, gather
-from aiverify.convert.kernel import Copier
+from aiverify.convert.kernel import copy_ranges
 from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChangedError, StorageChecksumError, Transform
 from aiverify.convert.publishing import ExistsError, new_file
 from aiverify.convert.reading import Consumer, Ranges, read_exactly, read_in_pieces, write_exactly
@@ -263,11 +263,11 @@ def _copy(file: int, plan: ConversionPlan, twin: int, progress: Progress) -> Non
     """Bring the tensors to their places without looking at them."""
     start = len(plan.header)
     _gather_all(file, plan, partial(write_exactly, twin))
-    copier = Copier(file, twin)
-    done = 0
-    for tensor in plan.tensors:
-        if tensor.transform is Transform.COPY:
-            for count in copier.copy(tensor.source_offset, tensor.length, start + tensor.offset):
-                progress.advance(count)
-                done += count
+    ranges = [
+        (tensor.source_offset, tensor.length, start + tensor.offset)
+        for tensor in plan.tensors
+        if tensor.transform is Transform.COPY
+    ]
+    copy_ranges(file, twin, ranges, progress.advance)
+    done = sum(length for _, length, _ in ranges)
     progress.advance(plan.source_size + plan.output_size - done)

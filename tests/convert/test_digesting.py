@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiverify.convert import kernel, reading
 from aiverify.convert.digesting import Follower, RangeDigests, range_digests
-from aiverify.convert.kernel import Copier
+from aiverify.convert.kernel import copy_ranges
 from aiverify.convert.plan import SourceChangedError
 from aiverify.progress import Silent
 
@@ -101,32 +101,65 @@ def test_a_follower_that_nobody_finishes_ends_at_once(file):
     assert threading.active_count() == threads
 
 
-@pytest.mark.parametrize("ways", [3, 2, 1])
-def test_every_way_to_copy_brings_the_same_bytes(file, tmp_path, monkeypatch, ways):
-    monkeypatch.setattr(kernel, "_STEP", 100)
+LACKING = [[], ["copy_file_range"], ["copy_file_range", "sendfile"]]
+
+
+@pytest.fixture
+def lack(monkeypatch):
+    """A system that cannot copy in the ways that are named."""
+
+    def unable(*_: object) -> int:
+        raise OSError(18, "Invalid cross-device link")
+
+    return lambda names: [monkeypatch.setattr(kernel.os, name, unable) for name in names]
+
+
+@pytest.mark.parametrize("large", [0, 1 << 30], ids=["threads", "one thread"])
+@pytest.mark.parametrize("lacking", LACKING, ids=len)
+def test_every_way_to_copy_brings_the_same_bytes(file, tmp_path, monkeypatch, lack, lacking, large):
+    monkeypatch.setattr(kernel, "_STEP", 7)
+    monkeypatch.setattr(kernel, "_LARGE", large)
+    lack(lacking)
     os.pwrite(file, CONTENT, 0)
     target = os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT)
-    copier = Copier(file, target)
-    copier._ways = copier._ways[-ways:]
-    assert sum(copier.copy(37, 500, 11)) == 500
+    told: list[int] = []
+    copy_ranges(file, target, [(37, 500, 11), (0, 0, 0), (700, 300, 511), (0, 5, 2)], told.append)
     os.close(target)
-    assert (tmp_path / "t").read_bytes() == bytes(11) + CONTENT[37:537]
+    assert sum(told) == 805
+    assert (tmp_path / "t").read_bytes() == bytes(2) + CONTENT[:5] + bytes(4) + CONTENT[37:537] + CONTENT[700:]
 
 
-@pytest.mark.parametrize("ways", [3, 2, 1])
-def test_a_source_that_ends_too_early_is_noticed_by_every_way(file, tmp_path, ways):
+@pytest.mark.parametrize("large", [0, 1 << 30], ids=["threads", "one thread"])
+@pytest.mark.parametrize("lacking", LACKING, ids=len)
+def test_a_source_that_ends_too_early_is_noticed_by_every_way(file, tmp_path, monkeypatch, lack, lacking, large):
+    monkeypatch.setattr(kernel, "_LARGE", large)
+    lack(lacking)
     target = os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT)
-    copier = Copier(file, target)
-    copier._ways = copier._ways[-ways:]
     with pytest.raises(SourceChangedError):
-        list(copier.copy(990, 20, 0))
+        copy_ranges(file, target, [(0, 10, 0), (990, 20, 10)], lambda _: None)
     os.close(target)
 
 
-def test_an_error_of_the_disk_is_not_taken_for_a_lack_of_ability(file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("large", [0, 1 << 30], ids=["threads", "one thread"])
+def test_an_error_of_the_disk_is_not_taken_for_a_lack_of_ability(file, monkeypatch, large):
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(kernel, "_LARGE", large)
     monkeypatch.setattr(kernel.os, "copy_file_range", full)
+    threads = threading.active_count()
     with pytest.raises(OSError, match="No space left"):
-        list(Copier(file, file).copy(0, 10, 100))
+        copy_ranges(file, file, [(0, 10, 100)], lambda _: None)
+    assert threading.active_count() == threads
+
+
+def test_an_interrupt_ends_the_threads_that_copy(file, monkeypatch):
+    def pressed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernel, "_LARGE", 0)
+    monkeypatch.setattr(kernel, "_STEP", 1)
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        copy_ranges(file, file, [(0, 400, 500)], pressed)
+    assert threading.active_count() == threads
