@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from huggingface_hub import _tree_cache, constants
 
-from aiverify.demo.hub import HubFile, LocalHub, Repository, refusal
+from aiverify.demo.hub import LocalHub, refusal
 from aiverify.demo.loopback import Answer, Request
+from aiverify.demo.repository import HubFile, Repository
 from aiverify.sources.hubclient import patience
 
 HELD_BACK = 10

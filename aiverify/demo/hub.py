@@ -6,7 +6,6 @@ paths-info and resolve. Large-file-storage (LFS) files are redirected to a secon
 
 The rules:
 
-- What an answer states of files is computed from them; the commit id follows from their paths and contents alone.
 - Every kind of answer is a small method of its own, so that a subclass can answer otherwise.
 - A name in a request only ever selects from what was found in ``root``; no path is built from it.
 """
@@ -16,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -24,42 +23,11 @@ from typing import Self
 from urllib.parse import parse_qs, quote, unquote
 
 from aiverify.demo.loopback import Answer, Loopback, Request
-
-LFS_SUFFIXES = (".bin", ".ckpt", ".gguf", ".h5", ".joblib", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".safetensors")
-LFS_BYTES = 10 << 20
-CHUNK = 1 << 20
+from aiverify.demo.repository import HubFile, Repository, Shelf, pieces
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _VERBS = ("revision", "tree", "paths-info", "resolve")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubFile:
-    """One file as the Hub states it. ``sha256`` is set for an LFS file, whose ``blob_id`` is that of the pointer."""
-
-    path: str
-    location: Path
-    size: int
-    blob_id: str
-    sha256: str | None = None
-    pointer_size: int = 0
-
-    @property
-    def lfs(self) -> dict[str, object] | None:
-        """The LFS part of a listing entry."""
-        if self.sha256 is None:
-            return None
-        return {"oid": self.sha256, "sha256": self.sha256, "size": self.size, "pointerSize": self.pointer_size}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
-    """One repository at its only commit."""
-
-    name: str
-    commit: str
-    files: Mapping[str, HubFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +89,7 @@ class LocalHub:
         self.created = dict(created or {})
         self.moved = dict(moved or {})
         self.scans = dict(scans or {})
-        self._read: dict[Path, tuple[object, Repository]] = {}
+        self._shelf = Shelf()
 
     def __enter__(self) -> Self:
         self._hub = Loopback(self.answer)
@@ -148,23 +116,15 @@ class LocalHub:
         folder = self._root.joinpath(*parts)
         if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts) or not folder.is_dir():
             return None
-        return self._in("/".join(parts), folder)
+        return self._shelf.repository("/".join(parts), folder)
 
     def at(self, name: str, revision: str) -> Repository | None:
         """The repository of that name at one of its commits or refs."""
         repository = self.repository(name)
         if repository is None or revision in self.revisions(repository):
             return repository
-        before = (self._in(repository.name, folder) for folder in self.earlier.get(repository.name, ()))
+        before = (self._shelf.repository(repository.name, folder) for folder in self.earlier.get(repository.name, ()))
         return next((one for one in before if one.commit == revision), None)
-
-    def _in(self, name: str, folder: Path) -> Repository:
-        found = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-        state = [(path, location.stat().st_size, location.stat().st_mtime_ns) for path, location in found]
-        known = self._read.get(folder)
-        if known is None or known[0] != state:
-            known = self._read[folder] = (state, _repository(name, [_stated(*each) for each in found]))
-        return known[1]
 
     def answer(self, request: Request) -> Answer:
         """The answer to one request to the Hub."""
@@ -282,13 +242,13 @@ class LocalHub:
         common = {**headers, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         wanted = _RANGE.fullmatch(request.headers.get("range", ""))
         if wanted is None:
-            return Answer(headers=common, length=end, body=_pieces(file.location, 0, end))
+            return Answer(headers=common, length=end, body=pieces(file.location, 0, end))
         start = int(wanted[1])
         end = min(end, int(wanted[2]) + 1) if wanted[2] else end
         if start >= end:
             return Answer(status=416, headers={"Content-Range": f"bytes */{file.size}"})
         common["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-        return Answer(status=206, headers=common, length=end - start, body=_pieces(file.location, start, end))
+        return Answer(status=206, headers=common, length=end - start, body=pieces(file.location, start, end))
 
     def unknown_repository(self, request: Request) -> Answer:
         """The Hub tells somebody without a token only that they are not authorised."""
@@ -321,41 +281,6 @@ def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | N
     told = {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})}
     body = json.dumps({"error": message or HTTPStatus(status).phrase}).encode()
     return Answer(status=status, headers=told, length=len(body), body=[body])
-
-
-def _repository(name: str, files: list[HubFile]) -> Repository:
-    content = json.dumps([(file.path, file.blob_id) for file in files]).encode()
-    commit = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-    return Repository(name=name, commit=commit, files={file.path: file for file in files})
-
-
-def _stated(path: str, location: Path) -> HubFile:
-    size = location.stat().st_size
-    if not path.endswith(LFS_SUFFIXES) and size <= LFS_BYTES:
-        blob_id = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-        for piece in _pieces(location, 0, size):
-            blob_id.update(piece)
-        return HubFile(path=path, location=location, size=size, blob_id=blob_id.hexdigest())
-    sha256 = hashlib.sha256()
-    for piece in _pieces(location, 0, size):
-        sha256.update(piece)
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256.hexdigest()}\nsize {size}\n".encode()
-    return HubFile(
-        path=path,
-        location=location,
-        size=size,
-        blob_id=hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False).hexdigest(),
-        sha256=sha256.hexdigest(),
-        pointer_size=len(pointer),
-    )
-
-
-def _pieces(location: Path, start: int, end: int) -> Iterator[bytes]:
-    with location.open("rb") as stream:
-        stream.seek(start)
-        while start < end and (piece := stream.read(min(CHUNK, end - start))):
-            start += len(piece)
-            yield piece
 
 
 def _scanned(told: object) -> dict[str, object]:

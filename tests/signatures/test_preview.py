@@ -13,8 +13,8 @@ from huggingface_hub import _tree_cache, constants
 from lying_hub import LyingHub
 from signed_models import digests, pem, sharded, sign_with_key, statement, write_bundle, write_model
 
-from aiverify.demo.hub import HubFile
 from aiverify.demo.loopback import Answer, Request
+from aiverify.demo.repository import HubFile
 from aiverify.pipeline import Options, run
 from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule
 from aiverify.report import FileState, Outcome, Report

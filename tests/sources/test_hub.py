@@ -23,8 +23,9 @@ from huggingface_hub.utils import _detect_agent, _http
 from lying_hub import LyingHub
 
 from aiverify.artifact import Fetched, SourceKind
-from aiverify.demo.hub import LocalHub, Repository, refusal
+from aiverify.demo.hub import LocalHub, refusal
 from aiverify.demo.loopback import Answer
+from aiverify.demo.repository import Repository
 from aiverify.finding import Severity
 from aiverify.progress import Silent
 from aiverify.sources.hub import HubSource
