@@ -15,6 +15,16 @@ _DATA = re.compile(r"(?:tokenizer|vocab|merges|.*\.index|added_tokens|.*\bvocab.
 _HEART = frozenset(("config.json", "model_index.json", "tokenizer_config.json", "adapter_config.json", "modules.json"))
 
 
+def read_bounded(location: Path, limit: int = MAX_TEXT) -> bytes | None:
+    """The content of a file, or ``None`` if it is longer than ``limit`` or cannot be read."""
+    try:
+        with location.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError:
+        return None
+    return content if len(content) <= limit else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One file: its path in the artifact, where it lies, its size in bytes, and what it was found to be.
@@ -30,12 +40,7 @@ class Part:
 
     def read(self, limit: int = MAX_TEXT) -> bytes | None:
         """The content, or ``None`` if it is longer than ``limit`` or cannot be read: then somebody else has said so."""
-        try:
-            with self.location.open("rb") as file:
-                content = file.read(limit + 1)
-        except OSError:
-            return None
-        return content if len(content) <= limit else None
+        return read_bounded(self.location, limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from aiverify.artifact import Fetched
 from aiverify.digests.hashing import Digest
 from aiverify.finding import Finding
 from aiverify.formats.interface import Examination
+from aiverify.repository.base_model import Fetch, compared_with_base
 from aiverify.repository.code import reached
 from aiverify.repository.instructions import instructions
 from aiverify.repository.native import not_needed
@@ -19,8 +20,13 @@ from aiverify.repository.shards import check_shards
 from aiverify.repository.subject import Part, Repository
 
 
-def judged(fetched: Fetched, digests: Sequence[Digest], examinations: Mapping[str, Examination]) -> list[Finding]:
-    """The findings of all ``examinations``, by path, with what they mean together, and those of the whole."""
+def judged(
+    fetched: Fetched, digests: Sequence[Digest], examinations: Mapping[str, Examination], fetch: Fetch | None = None
+) -> list[Finding]:
+    """The findings of all ``examinations``, by path, with what they mean together, and those of the whole.
+
+    With ``fetch``, the model is compared with the one that it says it was made from.
+    """
     repository = _repository(fetched, digests, examinations)
     findings = [item for examination in examinations.values() for item in examination.findings]
     named = _named(findings)
@@ -34,6 +40,7 @@ def judged(fetched: Fetched, digests: Sequence[Digest], examinations: Mapping[st
         *shadowing(repository, named),
         *check_shards(repository, pickled, misplaced),
         *instructions(repository),
+        *(compared_with_base(repository, fetch) if fetch is not None else ()),
         *secrets(repository),
         *vulnerable(formats, known().advisories, names_code=any(item.rule == "AIV501" for item in findings)),
     ]
