@@ -7,22 +7,29 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 # Installing hundreds of small files is faster without compiling them first.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# LOCKED=1 installs the very files whose hashes .ci/ names, and not the newest that fit. PyTorch alone has none: its build
+# for the CPU is another file on each kind of machine.
+HASHED := install --no-deps --require-hashes --requirement
 
 RUNTIME := $(VENV)/.installed
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 FUZZ := $(VENV)/.installed-fuzz
+BROWSER := $(VENV)/.installed-browser
 # Scanners and converters of others, in an environment of their own: what they need must not change what we need.
 PEERS := $(VENV)-peers/.installed
 PEER_PACKAGES := picklescan==1.0.5 pt-safe-loader==0.1.4
 # The scanners of the scorecard, likewise.
 SCANNERS := $(VENV)-scanners/.installed
 SCANNER_PACKAGES := picklescan==1.0.5 modelscan==0.8.8 modelaudit==0.2.54 fickling==0.1.12
+# What builds releases, and what writes the locks.
+RELEASE := $(VENV)-release/.installed
+LOCKER := $(VENV)-locker/.installed
 
-.PHONY: help demo demo-data test lint format bench scorecard fuzz mutations docs clean
+.PHONY: help demo demo-data test lint format bench scorecard fuzz mutations browser docs dist lock-dependencies test-pythons clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aiverify needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
@@ -30,21 +37,32 @@ $(BIN)/python:
 
 $(RUNTIME): pyproject.toml | $(BIN)/python
 	@echo "Installing aiverify into $(VENV) …"
+ifdef LOCKED
+	@$(PIP) $(HASHED) .ci/development.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+else
 	@$(PIP) install --editable .
+endif
 	@touch $@
 
 # PyTorch first, at its pinned version: the other packages then find it and do not fetch a build for graphics cards.
 $(TEST): $(RUNTIME)
 	@echo "Installing the test environment into $(VENV) (PyTorch for the CPU and other oracles) …"
+ifdef LOCKED
+	@$(PIP) install --no-deps 'torch==2.13.0'
+else
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install 'torch==2.13.0'
 	@$(PIP) install --group test
+endif
 	@touch $@
 
 $(DOCS): $(RUNTIME)
 	@echo "Installing the documentation tools into $(VENV) …"
+ifndef LOCKED
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group docs
+endif
 	@touch $@
 
 $(PEERS): Makefile
@@ -59,9 +77,24 @@ $(SCANNERS): Makefile
 	@$(VENV)-scanners/bin/python -m pip --disable-pip-version-check --quiet install $(SCANNER_PACKAGES)
 	@touch $@
 
+$(RELEASE): .ci/release.txt
+	@$(PYTHON) -m venv $(VENV)-release
+	@$(VENV)-release/bin/python -m pip --disable-pip-version-check --quiet $(HASHED) .ci/release.txt
+	@touch $@
+
+$(LOCKER): Makefile
+	@$(PYTHON) -m venv $(VENV)-locker
+	@$(VENV)-locker/bin/python -m pip --disable-pip-version-check --quiet install uv==0.13.9
+	@touch $@
+
 $(FUZZ): $(TEST)
 	@echo "Installing the fuzzing engine into $(VENV) …"
 	@$(PIP) install --group fuzz
+	@touch $@
+
+$(BROWSER): $(TEST)
+	@echo "Installing what drives a browser into $(VENV) …"
+	@$(PIP) install --group browser
 	@touch $@
 
 demo: $(RUNTIME) ## Run the whole main job on four small repositories, without a network
@@ -69,6 +102,10 @@ demo: $(RUNTIME) ## Run the whole main job on four small repositories, without a
 
 test: lint ## Run lint, types and all tests
 	@$(BIN)/python -m pytest --numprocesses auto --cov --cov-report term
+
+PYTHONS ?=
+test-pythons: ## Run the tests that need no PyTorch under PYTHONS, or under every Python from 3.11 on that is found
+	@VENV=$(VENV) .ci/pythons $(PYTHONS)
 
 lint: $(TEST) ## Check style (ruff) and types (mypy)
 	@$(BIN)/ruff check .
@@ -94,12 +131,24 @@ fuzz: $(FUZZ) ## Compare the pickle machine with CPython on RUNS streams (TARGET
 mutations: $(TEST) ## Break the pickle machine and the judgement on purpose, and see that a test notices each break
 	@$(BIN)/python -m tests.mutations
 
+CHROMIUM ?= chromium
+browser: $(BROWSER) ## Open the HTML report in a headless Chromium (CHROMIUM=…; Debian has one)
+	@command -v $(CHROMIUM) > /dev/null || { echo "There is no $(CHROMIUM): apt-get install chromium, or make browser CHROMIUM=…"; exit 2; }
+	@CHROMIUM=$$(command -v $(CHROMIUM)) $(BIN)/python -m pytest tests/reporters/test_html_in_a_browser.py
+
 demo-data: $(TEST) ## Make the sample repositories of the demo again
 	@$(BIN)/python tests/make_demo_data.py
 
 docs: $(DOCS) ## Build the documentation site into docs/site
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/pictures.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
 
+dist: $(RELEASE) ## Build wheel and sdist into dist/, twice to compare them, and list what aiverify needs (SBOM)
+	@PYTHON=$(CURDIR)/$(VENV)-release/bin/python .ci/build
+
+lock-dependencies: $(LOCKER) ## Resolve all dependencies anew and write their hashes into .ci/
+	@UV=$(VENV)-locker/bin/uv .ci/lock
+
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-scanners docs/site .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-scanners $(VENV)-release $(VENV)-locker $(VENV)-pythons docs/site .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -134,8 +134,8 @@ def convert(
     the digests of the twins, which is faster and proves less. ``with_config`` copies configuration and inert files
     beside the twins. A run that was stopped is completed by calling it again.
     """
+    from aiverify.options import Conversions
     from aiverify.pipeline import run
-    from aiverify.twins import Conversions
 
     conversion = Conversions(required=True, salvage=salvage, lower=lower, digests=digests, with_config=with_config)
     options = options_for(str(target), local_dir=local_dir, **shared)
@@ -182,8 +182,9 @@ def scan(
         engines=tuple(engines),
         digests=digests,
         source=source,
-        memory=_memory(no_cache, progress),
     )
+    if options.hashed:
+        options = replace(options, memory=_memory(no_cache, progress))
     return run(target, options, progress)
 
 

@@ -11,7 +11,6 @@ from aiverify.configuration import named_policy, require_outside
 from aiverify.errors import UsageError
 from aiverify.options import Options
 from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule
-from aiverify.signers import CertificateSigner, KeylessSigner, KeySigner
 from aiverify.sources.interface import HubOptions, Selection
 
 if TYPE_CHECKING:
@@ -128,6 +127,10 @@ def _expecting(
 ) -> Policy:
     """``policy`` with the signer that the arguments name. An empty one, as of an unset variable, is an error."""
     named = identity is not None or issuer is not None
+    if not (named or key is not None or ca is not None or subject is not None):
+        return policy
+    from aiverify.signers import CertificateSigner, KeylessSigner, KeySigner
+
     if key is not None and named:
         raise UsageError(
             "a key and an identity cannot both be expected", hint="Give --key or --cert-identity, not both."
@@ -145,14 +148,12 @@ def _expecting(
     if ca is not None:
         authority = CertificateSigner(_pem(ca, "certificates", "--ca"), subject, str(ca))
         return policy.with_signer(SignerRule(expected=authority), "--ca")
-    if named:
-        if not (identity and issuer):
-            raise UsageError(
-                "an identity and an issuer are needed together",
-                hint="Give both --cert-identity and --cert-oidc-issuer: anybody can have an identity at some issuer.",
-            )
-        return policy.with_signer(SignerRule(expected=KeylessSigner(identity, issuer)), "--cert-identity")
-    return policy
+    if not (identity and issuer):
+        raise UsageError(
+            "an identity and an issuer are needed together",
+            hint="Give both --cert-identity and --cert-oidc-issuer: anybody can have an identity at some issuer.",
+        )
+    return policy.with_signer(SignerRule(expected=KeylessSigner(identity, issuer)), "--cert-identity")
 
 
 def _pem(path: Path, what: str, option: str) -> bytes:

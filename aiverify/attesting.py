@@ -16,7 +16,7 @@ from aiverify.convert.receipt import INDEX_TYPE, PREDICATE_TYPE
 from aiverify.errors import AiverifyError
 from aiverify.files import write_whole
 from aiverify.report import Report
-from aiverify.reporters.json import MAX_BYTES, load
+from aiverify.reporters.reading import MAX_BYTES, load
 from aiverify.signatures.bundle import MAX_BUNDLE_BYTES
 from aiverify.signatures.interface import MalformedError
 from aiverify.signatures.making import Signing

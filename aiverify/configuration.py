@@ -6,22 +6,21 @@ Rules it keeps:
    ``[tool.aiverify]``, from the working directory upwards; the file that ``AIVERIFY_POLICY`` names comes on top and may
    only tighten.
 2. A file inside a TARGET is never read: one that was found there is passed over, and the search goes on above; one that
-   was named is refused. The folder of a TARGET that is a file counts as inside, because it may have come with it. So do
-   the Hub's cache and the folder that a repository is downloaded into.
+   was named, or that a policy extends, is refused. The folder of a TARGET that is a file counts as inside, because it
+   may have come with it. So do the Hub's cache and the folder that a repository is downloaded into.
 3. A file lies wherever its name says and wherever a link on the way leads: a link inside a TARGET to a file outside is
    the TARGET's choice, and so is a link to a file inside.
+4. The network is asked for what a policy extends only where the caller says so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aiverify.errors import UsageError
-from aiverify.policy import DEFAULT_POLICY, Policy, PolicyError, read_policy
+from aiverify.policy import DEFAULT_POLICY, Policy, PolicyError
 
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("", "0", "false", "no", "off"))
@@ -35,21 +34,22 @@ def load_policy(
     downloads: Sequence[Path | None] = (),
     environment: Mapping[str, str] | None = None,
     working_directory: Path | None = None,
+    online: bool = False,
 ) -> Policy:
     """The policy in force for ``targets``. ``downloads`` are folders that files of a repository are brought into.
 
-    Raises PolicyError and UsageError.
+    ``online`` allows to fetch what a policy extends; otherwise it must have been fetched before. Raises PolicyError and
+    UsageError.
     """
     environment = os.environ if environment is None else environment
-    untrusted = [*_folders(targets), *_caches(environment), *(path for path in downloads if path is not None)]
-    untrusted = [place for folder in untrusted for place in _places(folder)]
+    files = _Files(_untrusted(targets, environment, downloads), online=online)
     if explicit is not None:
-        policy = _named(explicit, untrusted, may_weaken=True)
+        policy = files.named(explicit)
     else:
-        policy = _found(working_directory or _working_directory(), untrusted)
+        policy = files.found(working_directory or _working_directory())
         named = environment.get("AIVERIFY_POLICY")
         if named:
-            policy = policy.tightened_by(_named(Path(named), untrusted, may_weaken=False))
+            policy = policy.tightened_by(files.named(Path(named), may_weaken=False))
     if _flag(environment, "AIVERIFY_REQUIRE_SIGNATURE"):
         policy = policy.requiring_signature("AIVERIFY_REQUIRE_SIGNATURE")
     return policy
@@ -63,37 +63,51 @@ def named_policy(path: Path, target: str, downloads: Sequence[Path | None] = ())
 
 def require_outside(path: Path, targets: Sequence[str], what: str, downloads: Sequence[Path | None] = ()) -> None:
     """Raise UsageError if the file ``path``, which is a ``what``, lies in a target or where repositories are kept."""
-    folders = [*_folders(targets), *_caches(os.environ), *(folder for folder in downloads if folder is not None)]
-    if _inside(path, [place for folder in folders for place in _places(folder)]):
+    if _inside(path, _untrusted(targets, os.environ, downloads)):
         raise UsageError(
             f"{path}: a {what} from inside a target is not used", hint=f"Keep the {what} outside what it speaks of."
         )
 
 
-def _named(path: Path, untrusted: Sequence[Path], *, may_weaken: bool) -> Policy:
-    if _inside(path, untrusted):
-        raise UsageError(
-            f"{path}: a policy from inside a target is not read", hint="Keep the policy outside what it judges."
-        )
-    return read_policy(path, may_weaken=may_weaken, table=_table(path))
+class _Files:
+    """Policy files, read only from outside the folders that are ``untrusted``."""
+
+    def __init__(self, untrusted: Sequence[Path], *, online: bool) -> None:
+        self._untrusted = untrusted
+        self._online = online
+
+    def named(self, path: Path, *, may_weaken: bool = True) -> Policy:
+        self._admit(path)
+        return self._read(path, may_weaken=may_weaken)
+
+    def found(self, start: Path) -> Policy:
+        for folder in (start, *start.parents):
+            for path in (folder / "aiverify.toml", folder / "pyproject.toml"):
+                if _holds(path.is_file) and not _inside(path, self._untrusted) and _is_ours(path):
+                    return self._read(path)
+        return DEFAULT_POLICY
+
+    def _read(self, path: Path, *, may_weaken: bool = True) -> Policy:
+        from aiverify.policy.reading import read_policy, table_of  # many have no policy file
+
+        if not self._online:
+            return read_policy(path, may_weaken=may_weaken, table=table_of(path), admit=self._admit)
+        from aiverify.policy.remote import fetched
+
+        return read_policy(path, may_weaken=may_weaken, table=table_of(path), admit=self._admit, fetch=fetched)
+
+    def _admit(self, path: Path) -> None:
+        if _inside(path, self._untrusted):
+            raise UsageError(
+                f"{path}: a policy from inside a target is not read", hint="Keep the policy outside what it judges."
+            )
 
 
-def _found(start: Path, untrusted: Sequence[Path]) -> Policy:
-    for folder in (start, *start.parents):
-        for path in (folder / "aiverify.toml", folder / "pyproject.toml"):
-            if _is_file(path) and not _inside(path, untrusted) and _is_ours(path):
-                return read_policy(path, table=_table(path))
-    return DEFAULT_POLICY
-
-
-def _table(path: Path) -> str | None:
-    return "tool.aiverify" if path.name == "pyproject.toml" else None
-
-
-def _is_file(path: Path) -> bool:
+def _holds(check: Callable[[], bool]) -> bool:
+    """Whether ``check`` says so. A path that the system refuses to look at is nothing."""
     try:
-        return path.is_file()
-    except OSError:  # a folder above that may not be searched
+        return check()
+    except OSError:
         return False
 
 
@@ -105,6 +119,8 @@ def _is_ours(path: Path) -> bool:
         text = path.read_text("utf-8", errors="replace")
     except OSError:
         return False
+    import tomllib
+
     try:
         tool = tomllib.loads(text).get("tool", {})
     except (ValueError, RecursionError):
@@ -126,10 +142,16 @@ def _flag(environment: Mapping[str, str], name: str) -> bool:
     return value in _TRUE
 
 
+def _untrusted(targets: Sequence[str], environment: Mapping[str, str], downloads: Sequence[Path | None]) -> list[Path]:
+    """Every place in which files lie that somebody else may have written."""
+    folders = [*_folders(targets), *_caches(environment), *(folder for folder in downloads if folder is not None)]
+    return [place for folder in folders for place in _places(folder)]
+
+
 def _folders(targets: Sequence[str]) -> Iterator[Path]:
     """The folders that local targets lie in."""
     for path in map(Path, targets):
-        if os.path.isdir(path):  # noqa: PTH112 - pathlib's raises for a name that is too long
+        if _holds(path.is_dir):
             yield path
         elif os.path.lexists(path):
             yield path.parent
@@ -141,7 +163,14 @@ def _caches(environment: Mapping[str, str]) -> Iterator[Path]:
     home = environment.get("HF_HOME") or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
     for cache in (environment.get("HF_HUB_CACHE"), environment.get("HUGGINGFACE_HUB_CACHE"), f"{home}/hub"):
         if cache:
-            yield Path(os.path.expanduser(cache))  # noqa: PTH111 - pathlib's raises when there is no home
+            yield _at_home(Path(cache))
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # there is no home: to the Hub's client, ~ is then the name of a folder
+        return path
 
 
 def _inside(path: Path, folders: Sequence[Path]) -> bool:
@@ -149,17 +178,35 @@ def _inside(path: Path, folders: Sequence[Path]) -> bool:
 
 
 def _places(path: Path) -> Iterator[Path]:
-    """Where ``path`` lies: by its name, by each link on the way, and in the end."""
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the links that are looked for
-    for _ in range(_MAX_LINKS):
-        yield place
-        link = next((part for part in (*reversed(place.parents), place) if os.path.islink(part)), None)  # noqa: PTH114
-        if link is None:
-            break
-        leads_to = link.parent / os.readlink(link) / place.relative_to(link)  # noqa: PTH115 - as above
-        place = Path(os.path.abspath(leads_to))  # noqa: PTH100
-    with contextlib.suppress(ValueError):  # no path at all
-        yield Path(os.path.realpath(path))
+    """Where ``path`` lies: by its name, by what each link on the way makes of it, and in the end."""
+    whole = path.absolute()
+    yield _straight(whole)
+    done, rest, links = Path(whole.anchor), list(whole.parts[:0:-1]), 0
+    while rest and links <= _MAX_LINKS:
+        part = rest.pop()
+        leads_to = None if part == ".." else _link(done / part)
+        if leads_to is None:
+            done = done.parent if part == ".." else done / part
+            continue
+        links += 1
+        yield _straight(done.joinpath(part, *reversed(rest)))
+        rest += reversed(leads_to.parts)
+        if leads_to.is_absolute():
+            done = Path(rest.pop())
+    yield _straight(done.joinpath(*reversed(rest)))
+
+
+def _straight(path: Path) -> Path:
+    """The path without ``..``, by its name alone."""
+    return Path(os.path.normpath(path))
+
+
+def _link(path: Path) -> Path | None:
+    """Where a link leads; ``None`` if it is none."""
+    try:
+        return path.readlink()
+    except (OSError, ValueError):
+        return None
 
 
 __all__ = ["PolicyError", "load_policy", "named_policy", "require_outside"]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from aiverify.artifact import ArtifactFile, Fetched, SourceKind
 from aiverify.digests.hashing import REMEMBERED
 from aiverify.guard.interface import LoadRefused
-from aiverify.options import Options
+from aiverify.options import Conversions, Options
 from aiverify.pipeline import run
 from aiverify.policy import Policy
 from aiverify.progress import Progress, Silent
@@ -39,7 +39,6 @@ from aiverify.sources.target import open_source
 from aiverify.store.interface import Snapshot, StoreError
 from aiverify.store.remembering import DigestCache
 from aiverify.store.store import Store
-from aiverify.twins import Conversions
 from aiverify.verdict import effect
 
 if TYPE_CHECKING:
@@ -216,6 +215,7 @@ class _Ensuring:
 def refusal(target: str, report: Report, policy: Policy) -> LoadRefused:
     """The refusal of an artifact whose verdict is not a pass."""
     outcome = report.verdict.outcome
+    policy = policy.for_repository(report.artifact.repo)
     counting = [item for item in report.findings if effect(item, policy) is not Outcome.PASS]
     counting.sort(key=lambda item: -item.severity.rank)
     if counting:

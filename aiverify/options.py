@@ -13,7 +13,6 @@ from aiverify.finding import Finding
 from aiverify.policy import DEFAULT_POLICY, Policy
 from aiverify.report import Report
 from aiverify.sources.interface import HubOptions, Selection, Source
-from aiverify.twins import Conversions
 
 if TYPE_CHECKING:
     from aiverify.attestations.stage import Attestations
@@ -23,12 +22,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversions:
+    """How twins are made, where they are asked for.
+
+    ``required``: an artifact without checkpoints is an error. ``salvage``: the tensors of a blocked artifact are taken,
+    too, and those of the rest where a checkpoint cannot be converted; that changes nothing about its verdict.
+    ``lower``: tensors that safetensors cannot hold are taken apart. ``digests``: take checksums and digests of the
+    twins. ``with_config``: copy configuration and inert files beside them. ``preferred``: twins are for a load, so they
+    are made only of checkpoints that no safetensors lie beside, and one that cannot be converted stays what it is.
+    """
+
+    required: bool = False
+    salvage: bool = False
+    lower: bool = False
+    digests: bool = True
+    with_config: bool = False
+    preferred: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How one run is done. ``authenticate`` and ``convert`` leave those stages out when false.
 
     ``bundles`` name signatures, ``trusted_root`` a Sigstore trusted root. ``convert_to`` is the folder for
     twins; without it conversion is planned and proved, but nothing is written. ``conversion`` says how twins are made.
-    ``engines`` are the names of second engines. Without ``digests`` no file is hashed, unless a waiver needs it.
+    ``engines`` are the names of second engines. Without ``digests`` no file is hashed that need not be.
     ``source`` stands for the target where that is only a name. The artifact must be the one that is ``locked``.
     ``noticed`` is what is known of it beforehand. ``memory`` has digests that earlier runs took. ``seal`` is given the
     report on files that were examined, and where they lie; ``copies`` takes copies for it while they are hashed.
@@ -43,7 +61,7 @@ class Options:
     convert_to: Path | None = None
     authenticate: bool = True
     convert: bool = True
-    conversion: Conversions = field(default_factory=lambda: Conversions())
+    conversion: Conversions = Conversions()
     engines: tuple[str, ...] = ("fickling",)
     digests: bool = True
     source: Source | None = None
@@ -53,6 +71,11 @@ class Options:
     copies: Copies | None = None
     seal: Callable[[Report, Fetched], None] | None = None
     attestations: Attestations | None = None
+
+    @property
+    def hashed(self) -> bool:
+        """Whether digests of the files are needed: the policy may name files by theirs."""
+        return self.digests or bool(self.policy.waivers or self.policy.known_bad)
 
     @property
     def wanted(self) -> Selection:

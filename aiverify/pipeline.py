@@ -18,15 +18,13 @@ from aiverify.artifact import Artifact, ArtifactFile, Fetched, SourceKind
 from aiverify.digests.hashing import Digest, Digesting, changed, compare
 from aiverify.finding import Finding
 from aiverify.formats.interface import Examination, Format
-from aiverify.known_bad import listed
+from aiverify.layers import together
 from aiverify.options import Options
 from aiverify.progress import Progress, Silent
 from aiverify.report import Conversion, Outcome, Report, SignatureResult
 from aiverify.reporting import Reports, blocked
 from aiverify.rules import finding
-from aiverify.sources.identity import lookalikes
-from aiverify.sources.interface import HostileSourceError, Preview, Source, SourceError
-from aiverify.twins import Twins
+from aiverify.sources.interface import HostileSourceError, Preview, Selection, Source, SourceError
 from aiverify.variants import Member, classes, group, to_convert
 from aiverify.verdict import Evidence, Judgement, effect, judge
 
@@ -72,6 +70,7 @@ class _Run:
             if self.options.attestations is not None:
                 return self._taken_over(source, self.options.attestations)
             fetched = self._fetch(source)
+            self.policy = self.options.policy.for_repository(fetched.repo)
             report = self._report_on(fetched)
             if self._fetched_again(source, fetched, report):
                 report = self._report_on(fetched)
@@ -113,9 +112,8 @@ class _Run:
         """Scan and convert while digests are taken; then ask whether the files are what somebody vouches for."""
         from aiverify.repository.whole import judged
 
-        hashed = self.options.digests or bool(self.policy.waivers or self.policy.known_bad)
-        spare = hashed and self._spares(fetched)
-        if hashed and not spare:
+        spare = self.options.hashed and self._spares(fetched)
+        if self.options.hashed and not spare:
             digesting.begin()
         self._foresee_signatures(fetched)
         meant = digesting.meant()
@@ -123,7 +121,7 @@ class _Run:
         formats = {path: item.format for path, item in examinations.items()}
         evidence = Evidence(
             files=self._files(fetched, formats, meant),
-            findings=judged(fetched, meant, examinations),
+            findings=judged(fetched, meant, examinations, self._beside if fetched.repo is not None else None),
             unexamined=[item for examination in examinations.values() for item in examination.unexamined],
             families=group([Member(path, kind) for path, kind in formats.items()]),
         )
@@ -138,6 +136,8 @@ class _Run:
 
         conversions: tuple[Conversion, ...] = ()
         if self.options.convert:
+            from aiverify.twins import Twins
+
             twins = Twins(
                 fetched=fetched,
                 wanted=self.options.conversion,
@@ -159,6 +159,7 @@ class _Run:
             signatures=identify().signatures,
             unexamined=evidence.unexamined,
             conversions=conversions,
+            layers=together(layer for examination in examinations.values() for layer in examination.layers),
         )
 
     def _judged(self, evidence: Evidence) -> Judgement:
@@ -189,13 +190,19 @@ class _Run:
     # fetch, digest, authenticate, scan
 
     def _fetch(self, source: Source) -> Fetched:
-        from aiverify.signatures.presented import is_signature
-
         selection = self.options.wanted
         if not self.options.authenticate:
             return source.fetch(selection, self.progress)
+        from aiverify.signatures.presented import is_signature
+
         wants = is_signature if not self.options.bundles else lambda _: False
         return source.fetch_previewed(selection, self.progress, Preview(wants=wants, look=self._look))
+
+    def _beside(self, repo: str, selection: Selection) -> Fetched:
+        """Files of another repository, which this one is compared with."""
+        from aiverify.sources.hub import HubSource
+
+        return HubSource(repo, replace(self.options.hub, revision=None, local_dir=None)).fetch(selection, Silent())
 
     def _look(self, stated: Fetched) -> None:
         """Fetch nothing more of a repository whose listing contradicts its signature."""
@@ -203,8 +210,9 @@ class _Run:
 
         signers = self.options.signers(stated.repo)
         options = self.options
+        policy = options.policy.for_repository(stated.repo)
         seen = foreseen(stated, bundles=options.bundles, signers=signers, trusted_root=options.trusted_root)
-        if any(effect(item, self.policy) is Outcome.BLOCK for item in seen.findings):
+        if any(effect(item, policy) is Outcome.BLOCK for item in seen.findings):
             self.foreseen = stated, seen
             raise HostileSourceError(seen.findings[0])
 
@@ -226,12 +234,13 @@ class _Run:
 
     def _spares(self, fetched: Fetched) -> bool:
         """Whether nobody asks for the digests of checkpoints: not the user, no source, no signature and no waiver."""
+        if self.options.convert_to is None or self.options.conversion.digests:
+            return False
         from aiverify.signatures.presented import is_signature
 
-        wanted = self.options.convert_to is None or self.options.conversion.digests
         vouched = self.options.bundles or self.policy.require_signature or self.options.signers(fetched.repo)
         signed = any(is_signature(file.path) or file.path.endswith(".sig") for file in fetched.files)
-        return not (wanted or vouched or signed or self.policy.waivers or self.policy.known_bad or self.options.locked)
+        return not (vouched or signed or self.policy.waivers or self.policy.known_bad or self.options.locked)
 
     def _identified(self, fetched: Fetched, formats: Mapping[str, Format], digesting: Digesting) -> _Identified:
         """Wait for the digests, compare them with what the source states, and ask who vouches for them."""
@@ -240,8 +249,13 @@ class _Run:
         findings = [*self.noticed, *fetched.findings]
         findings += compare(fetched.files, digests, stated=fetched.kind is SourceKind.HUB)
         if fetched.repo is not None and self.policy.known_repositories:
+            from aiverify.sources.identity import lookalikes
+
             findings += lookalikes(fetched.repo, self.policy.known_repositories)
-        findings += listed(self.policy.known_bad, fetched.repo, fetched.revision, files)
+        if self.policy.known_bad:
+            from aiverify.known_bad import listed
+
+            findings += listed(self.policy.known_bad, fetched.repo, fetched.revision, files)
         signatures: tuple[SignatureResult, ...] = ()
         if self.options.authenticate:
             signatures, said = self._authenticate(fetched, files)
@@ -260,10 +274,12 @@ class _Run:
 
     def _foresee_signatures(self, fetched: Fetched) -> None:
         """Let the libraries that they need be imported meanwhile."""
+        if not self.options.authenticate:
+            return
         from aiverify.signatures.presented import is_signature
 
         beside = [file.location for file in fetched.files if is_signature(file.path)]
-        if self.options.authenticate and (self.options.bundles or beside):
+        if self.options.bundles or beside:
             from aiverify.signatures.ahead import import_ahead
 
             import_ahead(self.options.bundles or beside)

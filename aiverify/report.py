@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aiverify.artifact import Artifact
 from aiverify.finding import Finding, Unexamined
+from aiverify.layers import Layer
 
 SCHEMA_VERSION = "1.0"
 
@@ -107,7 +108,8 @@ class Conversion:
     """A checkpoint that was proved convertible, and the twin if one was written.
 
     ``source`` is a path in the artifact. ``output`` and ``receipt`` are file names in the output folder, ``None``
-    when the conversion was only planned. ``tensors`` counts names, aliases included.
+    when the conversion was only planned. ``tensors`` counts names, aliases included. ``sha256`` is that of the twin,
+    where it was taken.
     """
 
     source: str
@@ -115,6 +117,7 @@ class Conversion:
     dropped: tuple[Dropped, ...] = ()
     output: str | None = None
     receipt: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +158,8 @@ class PolicyRecord:
 class Report:
     """One run over one target. ``started_at`` is RFC 3339 in UTC; ``duration_s`` is in seconds.
 
-    Where there are ``attestations``, the verdict was taken over from them, and no file was examined.
+    Where there are ``attestations``, the verdict was taken over from them, and no file was examined. ``layers`` are
+    what the weights are made of, as far as they were read: safetensors files, and checkpoints that can be converted.
     """
 
     tool: str
@@ -172,6 +176,7 @@ class Report:
     verdict: Verdict
     schema_version: str = SCHEMA_VERSION
     attestations: tuple[AttestationResult, ...] = ()
+    layers: tuple[Layer, ...] = ()
 
     @property
     def unverified(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiverify.artifact import Artifact, Fetched, SourceKind
 from aiverify.errors import AiverifyError
 from aiverify.finding import Finding, Unexamined
+from aiverify.layers import Layer
 from aiverify.policy import Policy
 from aiverify.report import Conversion, Outcome, Report, SignatureResult, Verdict, worst
 from aiverify.verdict import Judgement, effect
@@ -39,6 +40,7 @@ class Reports:
         signatures: Sequence[SignatureResult] = (),
         unexamined: Sequence[Unexamined] = (),
         conversions: Sequence[Conversion] = (),
+        layers: Sequence[Layer] = (),
     ) -> Report:
         """The report on what was found out."""
         return Report(
@@ -54,6 +56,7 @@ class Reports:
             conversions=tuple(conversions),
             variants=judgement.variants,
             verdict=judgement.verdict,
+            layers=tuple(layers),
         )
 
     def refused(self, evidence: Finding) -> Report:
@@ -69,7 +72,8 @@ class Reports:
 
     def known(self, artifact: Artifact, findings: Sequence[Finding]) -> Report:
         """The report on an artifact that nobody looked at now: what is known of it, and what that comes to."""
-        effects = [(item, effect(item, self.policy)) for item in findings]
+        policy = self.policy.for_repository(artifact.repo)
+        effects = [(item, effect(item, policy)) for item in findings]
         reasons = (_in_words(item) for item, outcome in effects if outcome is not Outcome.PASS)
         verdict = Verdict(
             outcome=worst(outcome for _, outcome in effects), reasons=("its files were not examined", *reasons)

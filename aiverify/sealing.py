@@ -36,7 +36,7 @@ def members(report: Report, fetched: Fetched, policy: Policy, made: Path) -> lis
         raise StoreError(f"{report.target}: there is nothing to seal")
     twins = {member.path: member for member in _made(made)} if _twins_pass(report) else {}
     replaced = {item.source for item in report.conversions if item.output in twins}
-    doubtful = _doubtful(report, policy)
+    doubtful = _doubtful(report, policy.for_repository(fetched.repo))
     places = {file.path: file.location for file in fetched.files}
     left_out = [path for path in variant.files if path in replaced or path in doubtful]
     chosen: dict[str, Member] = {}

@@ -16,6 +16,8 @@ from aiverify.artifact import Fetched, FileClass, SourceKind
 from aiverify.digests.hashing import Digest
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.names import file_class
+from aiverify.layers import layers
+from aiverify.options import Conversions
 from aiverify.policy import Policy
 from aiverify.progress import Progress
 from aiverify.report import Conversion, Outcome
@@ -25,25 +27,6 @@ from aiverify.verdict import Evidence, Judgement, effect
 if TYPE_CHECKING:
     from aiverify.convert.clearance import Clearance, Companion
     from aiverify.convert.planning import Planning
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversions:
-    """How twins are made, where they are asked for.
-
-    ``required``: an artifact without checkpoints is an error. ``salvage``: the tensors of a blocked artifact are taken,
-    too, and those of the rest where a checkpoint cannot be converted; that changes nothing about its verdict.
-    ``lower``: tensors that safetensors cannot hold are taken apart. ``digests``: take checksums and digests of the
-    twins. ``with_config``: copy configuration and inert files beside them. ``preferred``: twins are for a load, so they
-    are made only of checkpoints that no safetensors lie beside, and one that cannot be converted stays what it is.
-    """
-
-    required: bool = False
-    salvage: bool = False
-    lower: bool = False
-    digests: bool = True
-    with_config: bool = False
-    preferred: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +73,23 @@ class Twins:
             evidence = replace(evidence, failed=failed)
             if not self.wanted.salvage or len(missing) == len(sources):
                 return evidence, planning.conversions
+        return self._written(planning, evidence, self.output)
+
+    def _written(self, planning: Planning, evidence: Evidence, output: Path) -> tuple[Evidence, tuple[Conversion, ...]]:
+        """Write the twins. With ``salvage``, one with damaged bytes is left out, and the rest begun anew."""
         from aiverify.convert.clearance import WithheldError
+        from aiverify.convert.plan import StorageChecksumError
 
         try:
-            conversions = self._convert(planning, evidence, self.output)
+            conversions = self._convert(planning, evidence, output)
         except WithheldError:
             return evidence, planning.conversions
+        except StorageChecksumError as error:
+            left = [path for path in evidence.convertible if path != error.source]
+            if not self.wanted.salvage or error.source is None or not left:
+                raise
+            failed = {**evidence.failed, error.source: str(error)}
+            return self._written(planning, replace(evidence, convertible=left, failed=failed), output)
         return replace(evidence, converted=True), conversions
 
     def _sources(self, evidence: Evidence) -> tuple[str, ...]:
@@ -131,16 +125,21 @@ class Twins:
         ]
         configuration = {file.path: file.location for file in files if examinations[file.path].format is Format.JSON}
         try:
-            return plan_all(candidates, configuration, self.fetched.left_out, lower=self.wanted.lower)
+            planning = plan_all(candidates, configuration, self.fetched.left_out, lower=self.wanted.lower)
         finally:
             for examination in examinations.values():
                 examination.checkpoint = None  # its graph is the largest thing in memory, and a plan does not need it
+        for item in planning.planned:
+            tensors = ((tensor.name, tensor.dtype, tensor.length) for tensor in item.plan.tensors)
+            examinations[item.path].layers = layers(item.path, tensors)
+        return planning
 
     def _convert(self, planning: Planning, evidence: Evidence, output: Path) -> tuple[Conversion, ...]:
         """Write the twins of the checkpoints into the folder ``output``."""
         from aiverify.convert.stage import convert_checkpoints
 
-        members = [item for item in planning.planned if item.path in self._sources(evidence)]
+        wanted = set(self._sources(evidence)).intersection(evidence.convertible)
+        members = [item for item in planning.planned if item.path in wanted]
         shards = {item.path for item in members}
         return convert_checkpoints(
             members,

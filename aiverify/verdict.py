@@ -11,7 +11,8 @@ Rules it keeps:
    another framework that was not examined does so only to its own variant.
 4. A twin is judged by the integrity and the signature of its source and by what stands beside it, not by the pickle
    that it leaves behind. The twin of a blocked checkpoint is blocked, unless the policy says otherwise.
-5. A waiver takes one rule off one content until a date. What it waived stays in the report, as information.
+5. Weights of a format that the policy does not take are blocked in their variants, and speak against no other.
+6. A waiver takes one rule off one content until a date. What it waived stays in the report, as information.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from aiverify.artifact import ArtifactFile, FileClass
 from aiverify.finding import Finding, Severity, Unexamined
 from aiverify.policy import Policy, Waiver
 from aiverify.report import Outcome, Variant, Verdict, worst
-from aiverify.rules import rules
-from aiverify.variants import TRAINING, TWINS
+from aiverify.variants import PYTORCH, SAFETENSORS, TRAINING, TWINS
 
 _LOADED = (FileClass.WEIGHTS, FileClass.CODE, FileClass.CONFIG)
 _MAX_REASONS = 5
@@ -62,11 +62,7 @@ class Judgement:
 
 def effect(finding: Finding, policy: Policy) -> Outcome:
     """What one finding does to a verdict."""
-    alarm = finding.rule not in rules() or rules()[finding.rule].alarm
-    weight = finding.severity.rank if alarm else min(finding.severity.rank, Severity.LOW.rank)
-    if weight >= policy.block_at.rank:
-        return Outcome.BLOCK
-    return Outcome.REVIEW if weight >= policy.review_at.rank else Outcome.PASS
+    return policy.effect(finding.rule, finding.severity)
 
 
 def judge(evidence: Evidence, policy: Policy, today: datetime.date) -> Judgement:
@@ -134,7 +130,13 @@ class _Court:
 
     def _variant(self, name: str, paths: Sequence[str], outcomes: Iterable[Outcome]) -> Variant:
         beside = (self.outcomes[path] for path in self.shared)
-        return Variant(name=name, files=(*paths, *self.shared), outcome=worst([*outcomes, *beside, self.whole]))
+        taken = Outcome.BLOCK if self._refused(name) else Outcome.PASS
+        return Variant(name=name, files=(*paths, *self.shared), outcome=worst([*outcomes, *beside, self.whole, taken]))
+
+    def _refused(self, variant: str) -> bool:
+        """Whether the policy takes no weights of this format."""
+        formats = {TRAINING: PYTORCH, **dict.fromkeys(TWINS.values(), SAFETENSORS)}
+        return self.policy.formats is not None and formats.get(variant, variant) not in self.policy.formats
 
     def _twin_outcome(self, path: str) -> Outcome:
         if self.outcomes[path] is Outcome.BLOCK and not self.policy.twin_of_blocked:
@@ -160,7 +162,12 @@ class _Court:
         loads = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
         twin = "the safetensors twin of " if source is not None else ""
         subject = f"the variant {chosen.name}: a load would use {twin}{loads}"
-        return Verdict(outcome=outcome, variant=chosen.name, reasons=(subject, *self._causes(exempt)))
+        reasons = (subject, *self._refusal(chosen.name), *self._causes(exempt))
+        return Verdict(outcome=outcome, variant=chosen.name, reasons=reasons)
+
+    def _refusal(self, variant: str) -> tuple[str, ...]:
+        taken = ", ".join(sorted(self.policy.formats or ()))
+        return (f"the policy takes weights only as {taken}",) if self._refused(variant) else ()
 
     def _chosen(self, variants: Sequence[Variant]) -> Variant | None:
         """The variant that a load would take: the first, or its twin once that has been written."""

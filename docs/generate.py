@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+import importlib
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +16,12 @@ from typing import Any
 
 import typer
 
+import aiverify
+from aiverify.arguments import Shared, Trusting
 from aiverify.cli.app import app
 from aiverify.report import Outcome
+from aiverify.reporters.html import HtmlReporter
+from aiverify.reporters.reading import load_all
 from aiverify.rules import Rule, rules
 
 DOCS = Path(__file__).parent
@@ -33,6 +40,8 @@ FAMILIES = {
 def pages() -> dict[str, str]:
     """Every generated page: its path below ``docs/`` and its text."""
     made = {"reference/commands.md": commands(), "rules/index.md": rule_index(), "decisions/index.md": decisions()}
+    made["report-example.html"] = report_example()
+    made["reference/python.md"] = python()
     return made | {f"rules/{rule.id}.md": rule_page(rule) for rule in rules().values()}
 
 
@@ -94,6 +103,74 @@ def decisions() -> str:
         title = path.read_text("utf-8").partition("\n")[0].removeprefix("# ")
         lines.append(f"- [{title}]({path.name})")
     return "\n".join(lines) + "\n"
+
+
+# The example of a report
+
+
+def report_example() -> str:
+    """The saved report ``report-example.json`` as a page."""
+    return HtmlReporter().render(load_all(Path(__file__).with_name("report-example.json").read_bytes()))
+
+
+# Python
+
+
+def python() -> str:
+    """The reference of the package's public names, from their signatures and docstrings."""
+    lines = ["# Python reference\n", NOTE]
+    lines.append("What `aiverify` exports, and nothing else, is public. Examples are in [Python](../python-api.md).\n")
+    for name in sorted(set(aiverify.__all__) - {"__version__"}, key=str.lower):
+        item = getattr(importlib.import_module(aiverify._HOMES[name]), name)  # two packages have a function's name
+        lines += _class(item) if name[0].isupper() else _function(f"aiverify.{name}", item, "##")
+    for item in (Shared, Trusting):
+        lines += [f"## aiverify.arguments.{item.__name__}\n", f"{inspect.getdoc(item)}\n"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _class(item: type) -> Iterator[str]:
+    yield f"## aiverify.{item.__name__}\n"
+    yield f"{inspect.getdoc(item)}\n"
+    if issubclass(item, enum.Enum):
+        yield f"Values: {', '.join(f'`{member.name}`' for member in item)}.\n"
+    if dataclasses.is_dataclass(item):
+        yield "| field | type | default |\n|---|---|---|"
+        for field in dataclasses.fields(item):
+            default = "" if field.default is dataclasses.MISSING else f"`{_value(field.default)}`"
+            yield f"| `{field.name}` | `{_cell(str(field.type))}` | {default} |"
+        yield ""
+    for name, value in vars(item).items():
+        if name.startswith("_") or not inspect.getdoc(value):
+            continue
+        if isinstance(value, property):
+            yield f"### {item.__name__}.{name}\n\n{inspect.getdoc(value)}\n"
+        elif inspect.isfunction(value):
+            yield from _function(f"{item.__name__}.{name}", value, "###")
+
+
+def _function(name: str, function: Any, level: str) -> Iterator[str]:
+    signature = inspect.signature(function)
+    lines = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in lines:
+            lines.append("*")
+        shared = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
+        if shared:
+            fields = function.__globals__[shared[1]].__annotations__
+            lines += [f"{field}: {kind.__forward_arg__} = …" for field, kind in fields.items()]
+        elif parameter.name != "self":
+            default = "" if parameter.default is parameter.empty else f" = {_value(parameter.default)}"
+            lines.append(f"{parameter.name}: {parameter.annotation}{default}")
+    body = "".join(f"\n    {line}," for line in lines)
+    yield f"{level} {name}\n"
+    result = signature.return_annotation
+    returned = "" if result is signature.empty else f" -> {getattr(result, '__name__', result)}"
+    yield f"```text\n{name}({body}\n){returned}\n```\n".replace("(\n)", "()")
+    yield f"{inspect.getdoc(function)}\n"
+
+
+def _value(value: object) -> str:
+    return repr(value.value) if isinstance(value, enum.Enum) else repr(value)
 
 
 # Commands

@@ -37,8 +37,7 @@ def attacks(folder: Path) -> None:
 
     torch.save({"a": torch.ones(2), "x": evil("evil.pt")}, folder / "evil.pt")
     torch.save({"x": evil("legacy")}, folder / "evil-legacy.pt", _use_new_zipfile_serialization=False)
-    for copy in ("evil-renamed.dat", "evil.pt.bytes"):
-        shutil.copyfile(folder / "evil.pt", folder / copy)
+    shutil.copyfile(folder / "evil.pt", folder / "evil-renamed.dat")
     joblib.dump({"x": evil("joblib")}, folder / "evil.joblib")
     joblib.dump({"x": evil("compressed joblib")}, folder / "evil-compressed.joblib", compress=3)
     shutil.copyfile(folder / "evil.joblib", folder / "evil-joblib.dat")
@@ -63,6 +62,9 @@ def attacks(folder: Path) -> None:
         (folder / name).write_bytes(content)
     (folder / "evil-link.dat").symlink_to(folder / "evil.pkl")
     (folder / "evil.hex").write_text(plain.hex())
+    (folder / "copies").mkdir()
+    for kind in ("evil.pt", "evil.joblib", "evil-compressed.joblib", "evil.npy", "evil.npz"):
+        shutil.copyfile(folder / kind, folder / "copies" / f"{kind}.bytes")
 
 
 def benign(folder: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import joblib
+import numpy as np
 import torch
 from guarded_files import attacks
 from pickle_builder import named, stream, text, tup
@@ -66,6 +67,33 @@ def in_a_fork() -> None:
     os.waitpid(child, 0)
 
 
+class Rewriting:
+    """Stands for another process of the same user: it writes to a sealed copy just before joblib opens that."""
+
+    content: bytes | None = None
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event != "open" or self.content is None or not str(arguments[0]).startswith(f"{store}/snapshots/"):
+            return
+        if str(sys._getframe(1).f_globals.get("__name__")).startswith("joblib"):
+            content, self.content = self.content, None
+            sealed = Path(str(arguments[0]))
+            sealed.chmod(0o644)
+            sealed.write_bytes(content)
+            sealed.chmod(0o444)
+
+
+def rewritten(content: Path) -> list[float]:
+    rewriting.content = content.read_bytes()
+    found: list[float] = joblib.load(folder / "zeros.joblib").tolist()
+    assert rewriting.content is None
+    return found
+
+
+def other_weights() -> None:
+    assert rewritten(folder / "ones") == [1, 1, 1]
+
+
 def with_the_hook_disarmed() -> None:
     from aiverify.guard import audit
 
@@ -76,6 +104,10 @@ def with_the_hook_disarmed() -> None:
         audit._hook.__code__ = code
 
 
+joblib.dump(np.zeros(3), folder / "zeros.joblib")
+joblib.dump(np.ones(3), folder / "ones")
+rewriting = Rewriting()
+sys.addaudithook(rewriting)
 aiverify.protect(store=store)
 marker = folder / "marker by a detour"
 path = named("pathlib.PosixPath") + tup(text(str(marker))) + b"R"
@@ -93,6 +125,8 @@ way("native", lambda: torch._C.PyTorchFileReader(str(folder / "evil.pt")).get_re
 way("subinterpreter", in_a_subinterpreter)
 way("other-process", lambda: subprocess.run([sys.executable, "-c", unpickle], check=False))
 way("forked-process", in_a_fork)
+way("sealed-code", lambda: rewritten(folder / "copies" / "evil.joblib.bytes"))
+way("sealed-weights", other_weights, reads=True)
 way("running-code", with_the_hook_disarmed)
 print(json.dumps(results))
 sys.stdout.flush()

@@ -3,34 +3,47 @@
 The payloads are live: each would write a marker into the folder. What is printed is one JSON object: for each case
 ``loaded``, ``refused`` or the name of another exception.
 
-Usage: guarded_loads.py before|after|scope FOLDER STORE
+ACTIVATION says how the guard comes in: ``protect`` or a scope, before or after the libraries are imported, or
+``outside``: whoever started this process has seen to it.
+
+Usage: guarded_loads.py before|after|scope-before|scope-after|outside FOLDER STORE
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 activation, folder, store = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 
 import aiverify  # noqa: E402
 
+scope = contextlib.ExitStack()
 if activation == "before":
     aiverify.protect(store=store)
+elif activation == "scope-before":
+    scope.enter_context(aiverify.guard(store=store))
 
 import pickle  # noqa: E402
 from pickle import Unpickler, load, loads  # noqa: E402
 
+import cloudpickle  # noqa: E402
 import dill  # noqa: E402
 import joblib  # noqa: E402
 import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 import torch  # noqa: E402
+from guarded_swaps import SWAPS, put  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load as load_bytes  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
@@ -40,6 +53,13 @@ early_joblib_load, early_numpy_load = joblib.load, np.load
 held = {"torch": torch.load, "joblib": joblib.load, "numpy": np.load}  # where nobody finds it to bind it anew
 NAMED = ("evil-inst.dat", "evil-old.dat", "evil-dotted.dat", "evil-alias.dat")
 results: dict[str, str] = {}
+
+
+class Polite(pickle.Unpickler):
+    """An unpickler with rules of its own, which asks CPython for the rest."""
+
+    def find_class(self, module: str, name: str) -> object:
+        return super().find_class(module, name)
 
 
 def case(name: str, load_it: Callable[[], object]) -> None:
@@ -52,6 +72,15 @@ def case(name: str, load_it: Callable[[], object]) -> None:
         results[name] = f"{type(error).__name__}: {error}"[:300]
 
 
+def read(name: str) -> bytes:
+    """The bytes of a file, without opening one that is called like a model."""
+    return (folder / name if name.endswith(".dat") else folder / "copies" / f"{name}.bytes").read_bytes()
+
+
+def evil_stream() -> bytes:
+    return bytes.fromhex((folder / "evil.hex").read_text())
+
+
 def attacks() -> None:
     for name in ("evil.pt", "evil-legacy.pt", "evil-renamed.dat"):
         place = folder / name
@@ -61,16 +90,19 @@ def attacks() -> None:
             )
         case(f"torch.load early {name}", lambda place=place: early_torch_load(place, weights_only=False))
         case(f"torch.load file {name}", lambda place=place: torch.load(place.open("rb"), weights_only=False))
-    zipped = (folder / "evil.pt.bytes").read_bytes()
-    case("torch.load bytes", lambda: torch.load(io.BytesIO(zipped), weights_only=False))
+    case("torch.load bytes", lambda: torch.load(io.BytesIO(read("evil.pt")), weights_only=False))
     case("torch.load dill", lambda: torch.load(folder / "evil.pt", weights_only=False, pickle_module=dill))
     case("torch.load mmap", lambda: torch.load(folder / "evil.pt", weights_only=False, mmap=True))
+    case("torch.jit.load", lambda: torch.jit.load(folder / "evil.pt"))
     for name in ("evil.joblib", "evil-compressed.joblib", "evil-joblib.dat"):
         case(f"joblib.load {name}", lambda name=name: joblib.load(folder / name))
         case(f"joblib.load early {name}", lambda name=name: early_joblib_load(folder / name))
+        case(f"joblib.load mmap {name}", lambda name=name: joblib.load(folder / name, mmap_mode="r"))
+        case(f"joblib.load bytes {name}", lambda name=name: joblib.load(io.BytesIO(read(name))))
     for name in ("evil.npy", "evil.npz", "evil-npy.dat"):
         case(f"np.load {name}", lambda name=name: list(np.load(folder / name, allow_pickle=True)))
         case(f"np.load early {name}", lambda name=name: list(early_numpy_load(folder / name, allow_pickle=True)))
+        case(f"np.load bytes {name}", lambda name=name: list(np.load(io.BytesIO(read(name)), allow_pickle=True)))
     case("np.load items of evil.npz", lambda: np.load(folder / "evil.npz", allow_pickle=True)["a"])
     for name in ("evil.pkl", "evil-link.dat", "evil-pkl.dat", *NAMED):
         place = folder / name
@@ -80,15 +112,17 @@ def attacks() -> None:
         case(f"pickle._Unpickler {name}", lambda place=place: pickle._Unpickler(place.open("rb")).load())
         case(f"pickle._load {name}", lambda place=place: pickle._load(place.open("rb")))
         case(f"dill.load {name}", lambda place=place: dill.load(place.open("rb")))
+        case(f"Unpickler of one's own {name}", lambda place=place: Polite(place.open("rb")).load())
+        case(f"pd.read_pickle {name}", lambda place=place: pd.read_pickle(place))
+        case(f"cloudpickle.load {name}", lambda place=place: cloudpickle.load(place.open("rb")))
     for name in ("evil.pt", "evil-renamed.dat"):
         case(f"held torch.load {name}", lambda name=name: held["torch"](folder / name, weights_only=False))
     for name in ("evil.joblib", "evil-joblib.dat"):
         case(f"held joblib.load {name}", lambda name=name: held["joblib"](folder / name))
     for name in ("evil.npy", "evil-npy.dat"):
         case(f"held np.load {name}", lambda name=name: held["numpy"](folder / name, allow_pickle=True))
-    stream = bytes.fromhex((folder / "evil.hex").read_text())
-    case("loads", lambda: loads(stream))
-    case("pickle._loads", lambda: pickle._loads(stream))
+    for loading in (loads, pickle._loads, dill.loads, cloudpickle.loads):
+        case(f"{loading.__module__}.{loading.__name__} of bytes", lambda loading=loading: loading(evil_stream()))
     case("safe_open of a pickle", lambda: safe_open(folder / "evil.safetensors", "pt"))
     case("load_file of a pickle", lambda: load_file(folder / "evil.safetensors"))
 
@@ -103,41 +137,96 @@ def extensions() -> None:
     for turn in ("first", "second"):
         case(f"EXT of a harmless name, {turn}", lambda: loads(harmless))
         case(f"EXT of a dangerous name, {turn}", lambda: loads(dangerous))
+        case(f"EXT of a dangerous name, in Python, {turn}", lambda: pickle._loads(dangerous))
+        case(f"EXT of a dangerous name, dill, {turn}", lambda: dill.loads(dangerous))
     (folder / "ext.joblib").write_bytes(harmless)
     case("EXT in a joblib file after that", lambda: joblib.load(folder / "ext.joblib"))
 
 
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "pt": lambda place: torch.load(place, weights_only=False),
+    "joblib": joblib.load,
+    "npy": lambda place: np.load(place, allow_pickle=True),
+}
+
+
 def swaps() -> None:
     """A file that was verified is exchanged. What is loaded then is verified anew, or refused."""
-    for how in ("rename", "in place", "link"):
-        good, evil, place = folder / "good.pt", folder / "evil.pt.bytes", folder / f"swapped {how}.pt"
-        if how == "link":
-            place.symlink_to(good)
-        else:
-            shutil.copyfile(good, place)
-        case(f"before the swap: {how}", lambda place=place: torch.load(place, weights_only=False))
-        state = place.stat()
-        if how == "rename":
-            other = folder / "other"
-            shutil.copyfile(evil, other)
-            other.replace(place)
-        elif how == "in place":
-            place.write_bytes(evil.read_bytes())
-            os.utime(place, ns=(state.st_atime_ns, state.st_mtime_ns))
-        else:
-            place.unlink()
-            place.symlink_to(evil)
-        case(f"after the swap: {how}", lambda place=place: torch.load(place, weights_only=False))
+    for kind, loader in LOADERS.items():
+        for how in SWAPS:
+            place = folder / f"{kind} swapped {how}.{kind}"
+            if how == "of a linked folder":
+                place = folder / f"{kind} linked" / f"model.{kind}"
+            put(folder, kind, how, place, "good")
+            case(f"before a swap {how}: {kind}", lambda place=place, loader=loader: loader(place))
+            put(folder, kind, how, place, "evil")
+            case(f"after a swap {how}: {kind}", lambda place=place, loader=loader: loader(place))
+
+
+def swaps_during_loads() -> None:
+    """The file is exchanged while it is loaded, once at a known moment and then over and over."""
+    place, evil = folder / "swapped meanwhile.pt", folder / "copies" / "evil.pt.bytes"
+    expected = torch.load(folder / "good.pt")
+    for mmap in (False, True):
+        shutil.copyfile(folder / "good.pt", place)
+
+        def exchanging(storage: object, location: str) -> object:
+            shutil.copyfile(evil, folder / "other")
+            (folder / "other").replace(place)
+            return storage
+
+        def loaded(mmap: bool = mmap, exchanging: Callable[..., object] = exchanging) -> None:
+            found = torch.load(place, map_location=exchanging, mmap=mmap)
+            assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+        case(f"a swap while it is loaded, mmap {mmap}", loaded)
+
+    stop = threading.Event()
+
+    def swapping() -> None:
+        turn = 0
+        while not stop.is_set():
+            os.link((evil, folder / "good.pt")[turn % 2], folder / "next")
+            (folder / "next").replace(place)
+            turn += 1
+
+    def all_or_nothing() -> None:
+        for _ in range(20):
+            with contextlib.suppress(aiverify.LoadRefused):
+                assert torch.load(place, weights_only=False).keys() == expected.keys()
+
+    thread = threading.Thread(target=swapping)
+    thread.start()
+    case("a file that is exchanged all the time", all_or_nothing)
+    stop.set()
+    thread.join()
+
+
+def elsewhere() -> None:
+    """In other threads, tasks and forked processes. The refusal arrives where the result is awaited."""
+
+    async def gathered(name: str) -> None:
+        await asyncio.gather(*(asyncio.to_thread(joblib.load, folder / name) for _ in range(3)))
+
+    for name in ("good.joblib", "evil.joblib"):
+        case(f"asyncio {name}", lambda name=name: asyncio.run(gathered(name)))
+        with ThreadPoolExecutor(2) as threads:
+            loading = threads.submit(joblib.load, folder / name)
+            case(f"a pool of threads {name}", loading.result)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as processes:
+            loading = processes.submit(joblib.load, folder / name)
+            case(f"a pool of processes {name}", loading.result)
 
 
 def while_another_loads() -> None:
     """Another thread unpickles while this one is inside the load of an artifact."""
     inside, done = threading.Event(), threading.Event()
-    stream = bytes.fromhex((folder / "evil.hex").read_text())
 
     def other() -> None:
         inside.wait(20)
-        case("loads while another thread loads", lambda: loads(stream))
+        case("loads while another thread loads", lambda: loads(evil_stream()))
+        case("joblib.load while another thread loads", lambda: joblib.load(folder / "evil.joblib"))
+        case("joblib.load good while another thread loads", lambda: joblib.load(folder / "good.joblib"))
         case("own results while another thread loads", lambda: loads(pickle.dumps(io.BytesIO(b"mine"))))
         done.set()
 
@@ -174,19 +263,21 @@ def benign() -> None:
     case("pickle good", lambda: pickle.load((folder / "good.pkl").open("rb")))
     case("bytes that are called like a model", lambda: (folder / "data.bin").read_bytes())
     case("own functions", lambda: loads(pickle.dumps([json.dumps, print, getattr, Path("a"), threading.Thread.start])))
+    case("pd.read_pickle good", lambda: pd.read_pickle(folder / "good.pkl"))
     case("no such file", lambda: torch.load(folder / "nothing.pt"))
 
 
 def main() -> None:
-    for part in (attacks, extensions, swaps, while_another_loads, nested, benign):
+    parts = (attacks, extensions, swaps, swaps_during_loads, while_another_loads, nested, elsewhere, benign)
+    for part in parts:
         part()
     print(json.dumps(results))
     sys.stdout.flush()
 
 
-if activation == "scope":
-    with aiverify.guard(store=store):
-        main()
-else:
-    aiverify.protect(store=store)
+if activation == "scope-after":
+    scope.enter_context(aiverify.guard(store=store))
+elif activation in ("before", "after"):
+    aiverify.protect(store=store)  # the second time, where it was there before
+with scope:
     main()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aiverify.artifact import Artifact, ArtifactFile, FileClass, SourceKind
 from aiverify.finding import Finding, Location, Severity, Unexamined
+from aiverify.layers import Layer
 from aiverify.report import (
     AttestationResult,
     Conversion,
@@ -217,6 +218,7 @@ def to_review() -> Report:
                 tensors=1,
                 output="model-00002-of-00002.safetensors",
                 receipt="model-00002-of-00002.safetensors.receipt.json",
+                sha256=hashlib.sha256(b"twin").hexdigest(),
             ),
         ),
         variants=(
@@ -257,6 +259,22 @@ def unreadable() -> Report:
         variants=(Variant(name="pytorch", files=("config.json", "model.ckpt"), outcome=Outcome.ERROR),),
         verdict=Verdict(outcome=Outcome.ERROR, variant="pytorch", reasons=("15 files could not be examined",)),
     )
+
+
+def of_layers() -> Report:
+    """A model of two shards whose layers are known."""
+    shards = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    layers = [Layer(shards[0], "model.embed_tokens", "BF16", 1, 1_050_673_152)]
+    for number in range(32):
+        block = f"model.layers.{number}"
+        layers += [
+            Layer(shards[number // 16], f"{block}.self_attn", "BF16", 4, 83_886_080),
+            Layer(shards[number // 16], f"{block}.mlp", "F8_E4M3", 3, 176_160_768),
+            Layer(shards[number // 16], f"{block}.mlp", "F32", 3, 86_016),
+            Layer(shards[number // 16], f"{block}.input_layernorm", "BF16", 1, 8192),
+        ]
+    layers.append(Layer(shards[1], "lm_head", "BF16", 1, 1_050_673_152))
+    return report(target="acme/large", layers=tuple(layers))
 
 
 def every_kind() -> tuple[Report, ...]:
@@ -342,6 +360,7 @@ reports = st.builds(
             dropped=_tuples(st.builds(Dropped, path=texts, type=texts)),
             output=st.none() | texts,
             receipt=st.none() | texts,
+            sha256=st.none() | _digests,
         )
     ),
     variants=_tuples(st.builds(Variant, name=names, files=_tuples(texts), outcome=st.sampled_from(Outcome))),
@@ -361,4 +380,5 @@ reports = st.builds(
             verdict=st.none() | st.sampled_from(Outcome),
         )
     ),
+    layers=_tuples(st.builds(Layer, st.none() | texts, texts, texts, _counts, _counts)),
 )

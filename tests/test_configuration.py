@@ -274,7 +274,7 @@ def test_an_explicit_project_file_is_read_as_one(tmp_path: Path, model: Path) ->
 
 def test_the_environment_cannot_weaken(tmp_path: Path, model: Path) -> None:
     path = write(tmp_path / "rules" / "mine.toml", LENIENT)
-    with pytest.raises(PolicyError, match=r"mine\.toml: twin_of_blocked: weakens"):
+    with pytest.raises(PolicyError, match=r"mine\.toml:1: twin_of_blocked: weakens"):
         load(tmp_path, model, AIVERIFY_POLICY=str(path))
 
 

@@ -18,11 +18,11 @@ from lying_hub import LyingHub
 from aiverify.artifact import FileClass, SourceKind
 from aiverify.demo.hub import LocalHub
 from aiverify.errors import AiverifyError
+from aiverify.options import Conversions
 from aiverify.pipeline import Options, run
 from aiverify.policy import Policy, Waiver
 from aiverify.report import Outcome
 from aiverify.sources.interface import HubOptions, Selection
-from aiverify.twins import Conversions
 
 
 class Watcher:

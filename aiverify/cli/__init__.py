@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 def main() -> None:
     """The entry point of the ``aiverify`` command."""
     _open_what_is_closed()
+    gc.set_threshold(100_000, 20, 100)  # imports and graphs make many objects that live on, and few circles
     try:
         from aiverify.cli.app import Interrupted, app
 

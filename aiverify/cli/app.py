@@ -6,7 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
-from aiverify.cli import advisories, attest, audit, convert, demo, explain, lock, scan, sign, store, verify
+from aiverify.cli import (
+    advisories,
+    attest,
+    audit,
+    convert,
+    demo,
+    explain,
+    hook,
+    lock,
+    policy,
+    report,
+    run,
+    scan,
+    sign,
+    store,
+    verify,
+)
 from aiverify.cli.parameters import QuickCommand, QuickGroup
 from aiverify.cli.printing import say
 from aiverify.version import __version__
@@ -44,8 +60,12 @@ app.command(cls=QuickCommand)(sign.sign)
 app.command(cls=QuickCommand)(attest.attest)
 app.command(cls=QuickCommand)(lock.lock)
 app.command(cls=QuickCommand)(audit.audit)
+app.command(cls=QuickCommand)(report.report)
+app.command(cls=run.Launcher, context_settings={"allow_interspersed_args": False})(run.run)
+app.add_typer(hook.app)
 app.add_typer(store.app)
 app.add_typer(advisories.app)
+app.add_typer(policy.app)
 app.command(cls=QuickCommand)(explain.explain)
 app.command(cls=QuickCommand)(demo.demo)
 

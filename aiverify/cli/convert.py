@@ -12,6 +12,7 @@ from aiverify.cli import options
 from aiverify.cli.groups import grouped
 from aiverify.progress import Progress
 from aiverify.report import Report
+from aiverify.reporters.forms import Form
 
 _CHECK = "Check a receipt"
 
@@ -66,7 +67,7 @@ def convert(
     hub: options.Hub,
     trust: options.Trust,
     no_cache: options.NoCache = False,
-    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
+    format: options.ReportFormat = Form.HUMAN,  # noqa: A002 - the option's name is part of the interface
     report: Annotated[
         Path | None, typer.Option("--report", help="Write the report to this file.", rich_help_panel="Output")
     ] = None,
@@ -87,7 +88,9 @@ def convert(
         if check is not None:
             if targets or output is not None:
                 raise UsageError("--check takes neither targets nor --output", hint="It checks the one receipt.")
-            _check(check, source, twin, as_json=format is options.OutputFormat.JSON, verbosity=loudness.verbosity)
+            if format not in (Form.HUMAN, Form.JSON):
+                raise UsageError(f"--check makes no report, and cannot be written as {format}")
+            _check(check, source, twin, as_json=format is Form.JSON, verbosity=loudness.verbosity)
             return
         if source is not None or twin is not None:
             raise UsageError(

@@ -53,7 +53,7 @@ def _tell(work: Path, verbosity: int) -> list[str]:
     from aiverify.pipeline import run
     from aiverify.reporters.human import HumanReporter
 
-    reporter = HumanReporter.for_stream(sys.stdout)
+    reporter = HumanReporter.for_stream(sys.stdout, verbosity=verbosity)
     outcomes: list[tuple[str, str, str]] = []
     surprises: list[str] = []
     with local_hub() as (hub, trust):
@@ -61,7 +61,7 @@ def _tell(work: Path, verbosity: int) -> list[str]:
             tell(f"── {number}. {story.repo}: {story.title}\n\n")
             with progress_on(sys.stderr, verbosity=verbosity) as progress:
                 report = run(story.repo, story.options, progress)
-            tell(reporter.render([report], verbosity=verbosity) + "\n")
+            tell(reporter.render([report]) + "\n")
             outcome = report.verdict.outcome
             outcomes.append((story.repo, outcome, report.verdict.variant or "none"))
             if outcome is not story.expected:

@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aiverify.cli.options import OutputFormat, Written
-from aiverify.cli.printing import say, tell
-from aiverify.errors import AiverifyError
+from aiverify.cli.options import Written
+from aiverify.cli.printing import put, say
+from aiverify.errors import AiverifyError, UsageError
+from aiverify.reporters.forms import Form
 from aiverify.sources.hub import HubSource
 from aiverify.sources.hubclient.scans import Scans
 from aiverify.sources.interface import HostileSourceError, HubOptions, Selection
@@ -38,6 +39,8 @@ def foretell(targets: Sequence[str], hub: HubOptions, selection: Selection, writ
 
     One target that cannot be looked at does not stop the others.
     """
+    if written.format not in (Form.HUMAN, Form.JSON):
+        raise UsageError(f"a dry run makes no report, and cannot be written as {written.format}")
     made, code = [], 0
     for target in targets:
         try:
@@ -50,16 +53,11 @@ def foretell(targets: Sequence[str], hub: HubOptions, selection: Selection, writ
             code = 2
     if not made:
         return code
-    if written.format is OutputFormat.JSON:
+    if written.format is Form.JSON:
         text = json.dumps({"dry_run": True, "targets": [one.document() for one in made]}, indent=2) + "\n"
     else:
         text = "\n".join(line for one in made for line in one.lines()) + "\n"
-    if written.output is None:
-        tell(text)
-    else:
-        from aiverify.files import write_whole
-
-        write_whole(written.output, text.encode())
+    put(text, written.output)
     return code
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from aiverify.reporters.forms import Form, lacking
+
 _HUB = "Hub"
 _SIGNATURES = "Signatures"
 _OUTPUT = "Output"
@@ -17,10 +19,18 @@ MACHINE, ALL = "machine", "all"
 
 
 class OutputFormat(enum.StrEnum):
-    """How a report is written."""
+    """How a list is written, or anything else that is no report."""
 
     HUMAN = "human"
     JSON = "json"
+
+
+def _available(form: Form) -> Form:
+    """``form``, if reports can be written in it: that is said before anything is examined."""
+    reason = lacking(form)
+    if reason is not None:
+        raise typer.BadParameter(reason)
+    return form
 
 
 Targets = Annotated[
@@ -149,9 +159,16 @@ RequireSignature = Annotated[
     bool,
     typer.Option("--require-signature", help="A missing signature blocks.", rich_help_panel=_SIGNATURES),
 ]
-Format = Annotated[
-    OutputFormat,
-    typer.Option("--format", envvar="AIVERIFY_FORMAT", help="How the report is written.", rich_help_panel=_OUTPUT),
+Format = Annotated[OutputFormat, typer.Option("--format", help="How it is written.", rich_help_panel=_OUTPUT)]
+ReportFormat = Annotated[
+    Form,
+    typer.Option(
+        "--format",
+        envvar="AIVERIFY_FORMAT",
+        help="How the report is written.",
+        callback=_available,
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -211,7 +228,7 @@ class Loudness(NamedTuple):
 class Written(NamedTuple):
     """How a report is written, and where."""
 
-    format: Format = OutputFormat.HUMAN
+    format: ReportFormat = Form.HUMAN
     output: Output = None
 
 

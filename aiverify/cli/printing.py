@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from pathlib import Path
 
 from aiverify.errors import AiverifyError
 from aiverify.reporters.hostile import printable_lines
@@ -40,6 +41,19 @@ def tell(text: str) -> None:
     except OSError as error:
         _give_up_stdout()
         raise PrintError(f"stdout: cannot be written: {error.strerror or error}") from error
+
+
+def put(text: str, output: Path | None) -> None:
+    """``text`` on stdout, or in the file ``output``, which is replaced as a whole or not at all.
+
+    Raises PrintError and WriteError.
+    """
+    if output is None:
+        tell(text)
+        return
+    from aiverify.files import write_whole
+
+    write_whole(output, text.encode("utf-8"))
 
 
 def _give_up_stdout() -> None:

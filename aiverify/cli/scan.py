@@ -11,6 +11,7 @@ from aiverify.cli import options
 from aiverify.cli.groups import grouped
 from aiverify.progress import Progress
 from aiverify.report import Report
+from aiverify.reporters.forms import Form
 
 STDIN = "-"
 
@@ -49,7 +50,7 @@ def scan(
                 include=include,
                 exclude=exclude,
                 engines=engines,
-                digests=written.format is not options.OutputFormat.HUMAN,  # a report for people shows none
+                digests=written.format is not Form.HUMAN,  # a report for people shows none
                 no_cache=no_cache,
                 progress=progress,
             )

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from aiverify.cli.options import Hub, OutputFormat, Trust, Written
-from aiverify.cli.printing import say, tell
+from aiverify.cli.options import Hub, Trust, Written
+from aiverify.cli.printing import put, say
 from aiverify.cli.progress import progress_on
 from aiverify.errors import AiverifyError
 from aiverify.policy import Policy
 from aiverify.progress import Progress
 from aiverify.report import Outcome, Report, worst
+from aiverify.reporters.forms import reporter_for
 
 if TYPE_CHECKING:
     from aiverify.arguments import Trusting
@@ -61,7 +62,8 @@ def terms(
     from aiverify.cli.trust import trust_source
     from aiverify.configuration import load_policy
 
-    policy = load_policy(targets, explicit=explicit, downloads=[hub.cache_dir, *downloads])
+    folders = [hub.cache_dir, *downloads]
+    policy = load_policy(targets, explicit=explicit, downloads=folders, online=not hub.offline)
     if trust.require_signature:
         policy = policy.requiring_signature("--require-signature")
     if _overruled_by(policy, context):
@@ -113,24 +115,14 @@ def examine_all(
 
 
 def write(reports: Sequence[Report], written: Written, *, verbosity: int) -> None:
-    """Render ``reports`` to stdout, or to a file, which is replaced as a whole or not at all."""
-    form, output = written
-    if output is None and form is OutputFormat.HUMAN and all(report.unverified for report in reports):
+    """Write the reports of a run that has just ended, as ``written`` says."""
+    if written == Written() and all(report.unverified for report in reports):
         return  # everything has been said on stderr
-    if output is None:
-        tell(_render(reports, form, verbosity, to_terminal=True))
-        return
-    from aiverify.files import write_whole
-
-    write_whole(output, _render(reports, form, verbosity, to_terminal=False).encode("utf-8"))
+    render(reports, written, verbosity=verbosity)
 
 
-def _render(reports: Sequence[Report], form: OutputFormat, verbosity: int, *, to_terminal: bool) -> str:
-    if form is OutputFormat.JSON:
-        from aiverify.reporters.json import JsonReporter
-
-        return JsonReporter().render(reports, verbosity=verbosity)
-    from aiverify.reporters.human import HumanReporter
-
-    reporter = HumanReporter.for_stream(sys.stdout) if to_terminal else HumanReporter()
-    return reporter.render(reports, verbosity=verbosity)
+def render(reports: Sequence[Report], written: Written, *, verbosity: int) -> None:
+    """Write ``reports`` as ``written`` says: to stdout, or to a file, which is replaced as a whole or not at all."""
+    stream = sys.stdout if written.output is None else None
+    reporter = reporter_for(written.format, verbosity=verbosity, stream=stream)
+    put(reporter.render(reports), written.output)

@@ -75,36 +75,60 @@ def plan(
     cannot be used. ``byteorder`` is that of the storages; ``left_out`` is what stands beside the pickle. With
     ``lower``, tensors that safetensors cannot hold are taken apart. Raises NotConvertibleError.
     """
-    _check_stream(graph)
+    check_stream(graph)
     selection = select(root, lower=lower)
     stored, aliases = _without_ties(selection.views)
-    consumed = _consumed(stored, storages, source_size)
-    tensors = sorted(
-        (_planned(name, view, consumed[view.storage.key].range, byteorder) for name, view in stored.items()),
-        key=lambda tensor: (-tensor.itemsize, tensor.source_offset, tensor.source_length, tensor.name),
-    )
-    placed = _placed(tensors)
-    _check_work(placed, source_size, _inflated(consumed, source_size))
-    metadata = _metadata(aliases, selection.lowered)
-    header = _header(placed, metadata)
-    return ConversionPlan(
-        tensors=placed,
+    return plan_views(
+        stored,
+        storages,
+        byteorder=byteorder,
+        source_size=source_size,
+        metadata=_metadata(aliases, selection.lowered),
         aliases=aliases,
         dropped=(
             *selection.dropped,
             *_taken_apart(selection.lowered),
             *(Dropped(path=shown_path(path), type=kind) for path, kind in left_out),
         ),
+        lowered=tuple(selection.lowered),
+    )
+
+
+def plan_views(
+    views: Mapping[str, View],
+    storages: Mapping[str, StorageRange | str],
+    *,
+    byteorder: Literal["little", "big"] = "little",
+    source_size: int,
+    metadata: Mapping[str, str],
+    aliases: tuple[tuple[str, str], ...] = (),
+    dropped: tuple[Dropped, ...] = (),
+    lowered: tuple[Lowered, ...] = (),
+) -> ConversionPlan:
+    """Plan a safetensors file of just these ``views``, by name. The rest is as in ``plan``; so is what is raised."""
+    consumed = _consumed(views, storages, source_size)
+    tensors = sorted(
+        (_planned(name, view, consumed[view.storage.key].range, byteorder) for name, view in views.items()),
+        key=lambda tensor: (-tensor.itemsize, tensor.source_offset, tensor.source_length, tensor.name),
+    )
+    placed = _placed(tensors)
+    _check_work(placed, source_size, _inflated(consumed, source_size))
+    header = _header(placed, metadata)
+    return ConversionPlan(
+        tensors=placed,
+        aliases=aliases,
+        dropped=dropped,
         storages=tuple(sorted(consumed.values(), key=lambda storage: (storage.range.offset, storage.key))),
         header=header,
         source_size=source_size,
         output_size=len(header) + sum(tensor.length for tensor in placed),
         metadata=metadata,
-        lowered=tuple(selection.lowered),
+        lowered=lowered,
     )
 
 
-def _check_stream(graph: Graph) -> None:
+def check_stream(graph: Graph) -> None:
+    """Raise NotConvertibleError unless the stream was read whole, and says of each storage one thing only."""
     if graph.failure is not None:
         raise NotConvertibleError("", f"its pickle breaks off at byte {graph.failure_offset}: {graph.failure}")
     if graph.mutations:

@@ -37,7 +37,12 @@ class SourceChangedError(ConversionError):
 
 
 class StorageChecksumError(ConversionError):
-    """The CRC-32 of an archive entry differs from its bytes. ``storage`` is the key that the checkpoint gives it."""
+    """The CRC-32 of an archive entry differs from its bytes. ``storage`` is the key that the checkpoint gives it.
+
+    ``source`` is the path of the checkpoint, where several are converted.
+    """
+
+    source: str | None = None
 
     def __init__(self, storage: str, stated: int, found: int) -> None:
         super().__init__(f"storage {shown(storage)}: its CRC-32 is {found:08x}, the archive states {stated:08x}")

@@ -92,7 +92,7 @@ def convert_checkpoints(
         run.write_small()
         for path, origin in origins.items():
             run.write_index_receipt(path, rebuilt[path], origin)
-    return tuple(_conversion(item, twins[item.path]) for item in checkpoints)
+    return tuple(_conversion(item, twins[item.path], run.sha256(twins[item.path])) for item in checkpoints)
 
 
 class _Run:
@@ -139,6 +139,10 @@ class _Run:
             self._clearance = clearance
         return self._clearance
 
+    def sha256(self, twin: str) -> str | None:
+        """The digest of a twin whose receipt was written, where it was taken."""
+        return self._twins[twin]
+
     def stands(self, path: str) -> bool:
         """Whether there is something at ``path``."""
         return os.path.lexists(self._place(path))
@@ -169,15 +173,19 @@ class _Run:
         """Write the twin of ``item``, and then its receipt."""
         self.progress.detail(item.path)
         target = self._place(twin, make=True)
-        digests = write_twin(
-            item.location,
-            item.plan,
-            target,
-            self.progress,
-            known=Known(sha256=item.sha256, identity=item.identity),
-            digests=self.digests,
-            cleared=self.cleared,
-        )
+        try:
+            digests = write_twin(
+                item.location,
+                item.plan,
+                target,
+                self.progress,
+                known=Known(sha256=item.sha256, identity=item.identity),
+                digests=self.digests,
+                cleared=self.cleared,
+            )
+        except StorageChecksumError as error:
+            error.source = item.path
+            raise
         self.made.append(target)
         self.write_receipt(item, twin, digests)
 
@@ -261,13 +269,14 @@ class _Run:
             raise ConversionError(f"the folder {wanted} could not be made: {error.strerror}") from error
 
 
-def _conversion(checkpoint: PlannedCheckpoint, twin: str) -> Conversion:
+def _conversion(checkpoint: PlannedCheckpoint, twin: str, sha256: str | None) -> Conversion:
     return Conversion(
         source=checkpoint.path,
         tensors=checkpoint.plan.names,
         dropped=checkpoint.plan.dropped,
         output=twin,
         receipt=twin + SUFFIX,
+        sha256=sha256,
     )
 
 

@@ -102,28 +102,27 @@ def ends_in_zip(file: BinaryIO, size: int) -> bool:
         return False
 
 
-def _at(file: BinaryIO, offset: int, length: int) -> bytes:
-    if offset + length > file.seek(0, 2):  # asked before reading: the numbers are the archive's own
-        raise ArchiveError("the archive is shorter than its headers state")
-    file.seek(offset)
-    data = file.read(length)
-    if len(data) != length:
-        raise ArchiveError("the archive cannot be read")
-    return data
-
-
 class _Lister:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
         self.size = size
         self.listing = Listing()
 
+    def _at(self, offset: int, length: int) -> bytes:
+        if offset + length > self.size:  # asked before reading: the numbers are the archive's own
+            raise ArchiveError("the archive is shorter than its headers state")
+        self.file.seek(offset)
+        data = self.file.read(length)
+        if len(data) != length:
+            raise ArchiveError("the archive cannot be read")
+        return data
+
     def _odd(self, text: str, offset: int, member: str | None = None, *, rule: str = "AIV402") -> None:
         self.listing.oddities.append(Oddity(rule=rule, text=text, offset=offset, member=member))
 
     def run(self) -> Listing:
         start, length, count = self._directory()
-        directory = _at(self.file, start, length)
+        directory = self._at(start, length)
         position = 0
         spans: list[tuple[int, int, str]] = []
         seen: set[str] = set()
@@ -143,7 +142,7 @@ class _Lister:
     def _directory(self) -> tuple[int, int, int]:
         """Start and length of the central directory, and the number of entries that it should have."""
         length = min(self.size, _TAIL)
-        tail = _at(self.file, self.size - length, length)
+        tail = self._at(self.size - length, length)
         found = tail.rfind(_EOCD_SIGN)
         if found < 0 or len(tail) - found < _EOCD.size:
             raise ArchiveError("no end of the zip directory")
@@ -155,7 +154,7 @@ class _Lister:
             self._odd("bytes follow the end of the archive", end)
         directory_end = end
         if end >= _EOCD64_LOCATOR.size:
-            locator = _at(self.file, end - _EOCD64_LOCATOR.size, _EOCD64_LOCATOR.size)
+            locator = self._at(end - _EOCD64_LOCATOR.size, _EOCD64_LOCATOR.size)
             if locator[:4] == b"PK\x06\x07":
                 directory_end, record = self._zip64_end(_EOCD64_LOCATOR.unpack(locator)[2], end)
                 self._check_zip64((count, size, start), (record[7], record[8], record[9]), directory_end)
@@ -173,7 +172,7 @@ class _Lister:
         """Where the zip64 end of the directory is, and its fields. It may have moved with the whole archive."""
         for place in (stated, end - _EOCD64_LOCATOR.size - _EOCD64.size):
             if 0 <= place <= self.size - _EOCD64.size:
-                record = _EOCD64.unpack(_at(self.file, place, _EOCD64.size))
+                record = _EOCD64.unpack(self._at(place, _EOCD64.size))
                 if record[0] == b"PK\x06\x06":
                     if place != stated:
                         self._odd("the zip64 end of the directory is not where its locator states", place)
@@ -231,11 +230,11 @@ class _Lister:
     def _local(self, name: str, raw: bytes, header: int, flags: int, stated: tuple[int, int, int, int]) -> int:
         """Compare the local header with what the directory states; the offset at which the data begins."""
         sign, _, l_flags, l_method, _, _, l_crc, l_compressed, l_size, n_name, n_extra = _LOCAL.unpack(
-            _at(self.file, header, _LOCAL.size)
+            self._at(header, _LOCAL.size)
         )
         if sign != b"PK\x03\x04":
             raise ArchiveError(f"{name}: no local header where the directory states one")
-        rest = _at(self.file, header + _LOCAL.size, n_name + n_extra)
+        rest = self._at(header + _LOCAL.size, n_name + n_extra)
         method, crc, compressed, size = stated
         if rest[:n_name] != raw:
             self._odd(f"its local header names it {_name(rest[:n_name])!r}", header, name)

@@ -1,7 +1,7 @@
 """One file in, one examination out: recognise the content, and give it to the reader of its format.
 
 A format without a reader is said to be unexamined. No exception of a reader means "clean". Files inside a file come
-back here through ``Nesting``.
+back here through ``Nesting``. Readers that a checkpoint does not need are imported when they are, as in ``readers``.
 """
 
 from __future__ import annotations
@@ -9,29 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from aiverify.finding import Severity, Unexamined
-from aiverify.formats import safetensors
 from aiverify.formats.archives import ends_in_zip
-from aiverify.formats.arrays import NamedArray, as_checkpoint
 from aiverify.formats.beside import Folder, ends_like_table
-from aiverify.formats.checkpoint import StorageRange
 from aiverify.formats.compressed import examine_compressed
-from aiverify.formats.config import examine_json, examine_template, examine_yaml
 from aiverify.formats.content import Content, on_disk
 from aiverify.formats.disguise import runs_as_pickle
-from aiverify.formats.hdf5 import hdf5_starts
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.messages import kind_of_message
-from aiverify.formats.msgpack import begins_like_flax
 from aiverify.formats.names import is_training_state, keeps_promise
 from aiverify.formats.nesting import Nesting
-from aiverify.formats.numpy import examine_npy, read_array_header
 from aiverify.formats.pickle import examine_pickle
-from aiverify.formats.readers import READERS, whole
-from aiverify.formats.sentencepiece import examine_sentencepiece
-from aiverify.formats.sniff import HEAD, UNDECIDED, is_pickle, sniff
+from aiverify.formats.readers import READERS
+from aiverify.formats.sniff import HEAD, UNDECIDED, hdf5_starts, is_pickle, sniff
 from aiverify.formats.tar import begins_like_tar, examine_tar_archive, is_torch_tar
 from aiverify.formats.torch_legacy import begins_like_legacy, examine_legacy
-from aiverify.formats.torch_tar import examine_tar
 from aiverify.formats.zip_archive import examine_zip
 from aiverify.rules import finding
 
@@ -97,8 +88,11 @@ def _by_structure(content: Content, path: str, kind: Format, folder: Folder | No
     message = kind_of_message(content.data)
     if message is not None:
         return message if isinstance(message, Format) else Format.FOREIGN
-    if kind is Format.UNKNOWN and begins_like_flax(content.data):
-        return Format.MSGPACK
+    if kind is Format.UNKNOWN:
+        from aiverify.formats.msgpack import begins_like_flax
+
+        if begins_like_flax(content.data):
+            return Format.MSGPACK
     if kind in (Format.UNKNOWN, Format.PICKLE, Format.TENSORFLOW):
         numbers = folder is not None and folder.numbers_of() is not None
         if numbers or (path.endswith(".index") and ends_like_table(bytes(content.data[-16:]))):
@@ -162,6 +156,8 @@ def _gravity(kind: Format) -> Severity:
 
 def _dispatch(content: Content, path: str, kind: Format, options: ScanOptions, nesting: Nesting) -> Examination:
     if kind is Format.SAFETENSORS:
+        from aiverify.formats import safetensors
+
         return safetensors.examine(content.file, content.size, path)
     if kind is Format.ZIP:
         return examine_zip(content, path, options, nesting)
@@ -175,14 +171,6 @@ def _dispatch(content: Content, path: str, kind: Format, options: ScanOptions, n
         return examine_legacy(content.data, path, options, nesting)
     if kind is Format.PICKLE:
         return examine_pickle(content.data, path, options, nesting)
-    if kind in (Format.JSON, Format.YAML, Format.TEMPLATE, Format.SENTENCEPIECE):
-        reader = {
-            Format.JSON: examine_json,
-            Format.YAML: examine_yaml,
-            Format.TEMPLATE: examine_template,
-            Format.SENTENCEPIECE: examine_sentencepiece,
-        }[kind]
-        return reader(whole(content.file, content.size), path)
     if kind in READERS:
         return READERS[kind](content, path, options, nesting)
     return _by_kind(path, kind)
@@ -190,11 +178,17 @@ def _dispatch(content: Content, path: str, kind: Format, options: ScanOptions, n
 
 def _tar(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
     if is_torch_tar(content.data):
+        from aiverify.formats.torch_tar import examine_tar
+
         return examine_tar(content.data, path, options)
     return examine_tar_archive(content, path, options, nesting)
 
 
 def _npy(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
+    from aiverify.formats.arrays import NamedArray, as_checkpoint
+    from aiverify.formats.checkpoint import StorageRange
+    from aiverify.formats.numpy import examine_npy, read_array_header
+
     examination = examine_npy(content.data, path, options, nesting)
     if not examination.unexamined:
         array = NamedArray("array", read_array_header(content.data), StorageRange(0, content.size))

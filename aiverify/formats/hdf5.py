@@ -24,13 +24,11 @@ from aiverify.formats.content import Allowance, Content
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.keras import judge_configuration
 from aiverify.formats.safetensors import shown
-from aiverify.pickles.reading import Buffer
 from aiverify.rules import finding
 
 SECONDS = 30
 MEMORY = 2 << 30
 _LONGEST_ANSWER = 64 << 20
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _BOOT = """
 import sys
@@ -38,16 +36,6 @@ seconds, memory, sys.path[:] = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 from aiverify.formats.hdf5_child import main
 main(seconds, memory)
 """
-
-
-def hdf5_starts(data: Buffer) -> list[int]:
-    """Where else than at its beginning the HDF5 library finds a file in ``data``: after 512 bytes, 1024, 2048, …"""
-    starts, place = [], 512
-    while place + len(_SIGNATURE) <= len(data):
-        if data[place : place + len(_SIGNATURE)] == _SIGNATURE:
-            starts.append(place)
-        place *= 2
-    return starts
 
 
 def examine_hdf5(content: Content, path: str, allowance: Allowance) -> Examination:

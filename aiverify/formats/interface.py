@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from aiverify.errors import AiverifyError
 from aiverify.finding import Finding, Unexamined
 from aiverify.formats.checkpoint import Checkpoint
+from aiverify.layers import Layer
 from aiverify.pickles.engine import Engines
 
 
@@ -62,8 +63,8 @@ class Format(enum.StrEnum):
 class Examination:
     """What one file turned out to be, what was found in it, and what could not be looked at.
 
-    ``checkpoint`` is there for a checkpoint, or arrays of numpy, that were read whole; ``tensors`` (names) for
-    safetensors.
+    ``checkpoint`` is there for a checkpoint, or arrays of numpy, that were read whole; ``tensors`` (names) and
+    ``layers`` for safetensors.
     """
 
     format: Format
@@ -71,6 +72,7 @@ class Examination:
     unexamined: list[Unexamined] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
     tensors: tuple[str, ...] | None = None
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from aiverify.rules import finding
 _MAX_STREAMS = 10_000
 _BY_NAME = frozenset(("AIV301", "AIV302"))
 _ON_NAMES = _BY_NAME | {"AIV303", "AIV304", "AIV305", "AIV306", "AIV310"}
+_SHOWN_WITH = frozenset(("AIV301",))
 _DANGEROUS = frozenset(("AIV301", "AIV305"))
 
 
@@ -96,7 +97,8 @@ def examine_stream(
     if raw is not None and raw.skipped:
         opcodes = raw.opcodes(graph.start, graph.end)
         stream = opcodes, 0, len(opcodes)
-    for opinion in options.engines.opinions(*stream, graph.opcodes):
+    shown = any(item.rule in _SHOWN_WITH for item in findings)
+    for opinion in options.engines.opinions(*stream, graph.opcodes, shown=shown):
         findings = _weighed(opinion, graph, findings, path, member)
     examination.findings += findings
     follow_loads(data, graph, examination, path, options, nesting, member=member)
@@ -147,7 +149,7 @@ def _weighed(opinion: Opinion, graph: Graph, findings: list[Finding], path: str,
     if opinion.incomplete is not None:
         text = f"second engine incomplete: {opinion.engine}: {opinion.incomplete}"
         return [*findings, finding("AIV312", text, file=path, member=member, offset=graph.start)]
-    findings = [_with_opinion(item, opinion) if item.rule == "AIV301" else item for item in findings]
+    findings = [_with_opinion(item, opinion) if item.rule in _SHOWN_WITH else item for item in findings]
     ours = {found.written for found in graph.globals}
     ours |= {(found.module, found.name) for found in graph.globals if found.module is not None}
     missing = sorted(".".join(name) for name in opinion.names - ours)

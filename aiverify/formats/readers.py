@@ -1,35 +1,27 @@
-"""The readers of the formats of other frameworks, all called alike.
+"""The readers of configurations and of the formats of other frameworks, all called alike.
 
-Each module knows one format and takes what it needs: the bytes, the open file, or the folder that the file lies in.
+Each module knows one format and takes what it needs: the bytes, the open file, or the folder that the file lies in. It
+is imported when the first file of its format is met: most runs see two or three formats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO
 
 from aiverify.finding import Unexamined
 from aiverify.formats import foreign
 from aiverify.formats.content import Content
-from aiverify.formats.gguf import examine_gguf
-from aiverify.formats.hdf5 import examine_hdf5
 from aiverify.formats.interface import Examination, Format, ScanOptions
 from aiverify.formats.markup import root_of
 from aiverify.formats.messages import kind_of_message
-from aiverify.formats.msgpack import examine_msgpack
 from aiverify.formats.nesting import Examine, Nesting
-from aiverify.formats.onnx import examine_onnx
-from aiverify.formats.tensorflow import examine_tensorflow
-from aiverify.formats.tensorflow_text import examine_graph_text, is_text
-from aiverify.formats.tflite import examine_tflite
-from aiverify.formats.xml import MAX_SIZE, examine_xml
-from aiverify.pickles.reading import Buffer
 
 _HEAD = 1 << 12
 _LONG_HEAD = 1 << 20
 
 
-def whole(file: BinaryIO, size: int) -> bytes:
+def _whole(file: BinaryIO, size: int) -> bytes:
     """The whole file; an unbuffered read may return less than asked for."""
     file.seek(0)
     parts = []
@@ -38,29 +30,73 @@ def whole(file: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _of_bytes(examine_bytes: Callable[[Buffer, str], Examination]) -> Examine:
-    def reader(content: Content, path: str, *_: object) -> Examination:
-        return examine_bytes(content.data, path)
+def _json(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.config import examine_json
 
-    return reader
+    return examine_json(_whole(content.file, content.size), path)
+
+
+def _yaml(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.config import examine_yaml
+
+    return examine_yaml(_whole(content.file, content.size), path)
+
+
+def _template(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.config import examine_template
+
+    return examine_template(_whole(content.file, content.size), path)
+
+
+def _sentencepiece(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.sentencepiece import examine_sentencepiece
+
+    return examine_sentencepiece(_whole(content.file, content.size), path)
+
+
+def _gguf(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.gguf import examine_gguf
+
+    return examine_gguf(content.data, path)
+
+
+def _tflite(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.tflite import examine_tflite
+
+    return examine_tflite(content.data, path)
+
+
+def _msgpack(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.msgpack import examine_msgpack
+
+    return examine_msgpack(content.data, path)
 
 
 def _onnx(content: Content, path: str, _: ScanOptions, nesting: Nesting) -> Examination:
+    from aiverify.formats.onnx import examine_onnx
+
     return examine_onnx(content.data, path, nesting.folder.size_of if nesting.folder is not None else None)
 
 
 def _tensorflow(content: Content, path: str, *_: object) -> Examination:
+    from aiverify.formats.tensorflow import examine_tensorflow
+    from aiverify.formats.tensorflow_text import examine_graph_text, is_text
+
     if is_text(path, bytes(content.data[:_HEAD])):
         return examine_graph_text(content.data, path)
     return examine_tensorflow(content.data, path)
 
 
 def _hdf5(content: Content, path: str, _: ScanOptions, nesting: Nesting) -> Examination:
+    from aiverify.formats.hdf5 import examine_hdf5
+
     return examine_hdf5(content, path, nesting.allowance)
 
 
 def _xml(content: Content, path: str, _: ScanOptions, nesting: Nesting) -> Examination:
-    data = whole(content.file, content.size) if content.size <= MAX_SIZE else bytes(content.data[: MAX_SIZE + 1])
+    from aiverify.formats.xml import MAX_SIZE, examine_xml
+
+    data = _whole(content.file, content.size) if content.size <= MAX_SIZE else bytes(content.data[: MAX_SIZE + 1])
     return examine_xml(data, path, root_of(data[:_LONG_HEAD]), nesting.folder)
 
 
@@ -82,11 +118,15 @@ def _foreign(content: Content, path: str, *_: object) -> Examination:
 
 
 READERS: Mapping[Format, Examine] = {
-    Format.GGUF: _of_bytes(examine_gguf),
+    Format.JSON: _json,
+    Format.YAML: _yaml,
+    Format.TEMPLATE: _template,
+    Format.SENTENCEPIECE: _sentencepiece,
+    Format.GGUF: _gguf,
     Format.ONNX: _onnx,
     Format.TENSORFLOW: _tensorflow,
-    Format.TFLITE: _of_bytes(examine_tflite),
-    Format.MSGPACK: _of_bytes(examine_msgpack),
+    Format.TFLITE: _tflite,
+    Format.MSGPACK: _msgpack,
     Format.HDF5: _hdf5,
     **dict.fromkeys((Format.XML, Format.OPENVINO, Format.PMML), _xml),
     Format.RAW: _raw,

@@ -22,6 +22,7 @@ from typing import BinaryIO, NoReturn
 
 from aiverify.errors import AiverifyError
 from aiverify.formats.interface import Examination, Format
+from aiverify.layers import layers
 from aiverify.rules import finding
 
 MAX_HEADER = 100_000_000
@@ -123,6 +124,8 @@ def examine(file: BinaryIO, size: int, path: str) -> Examination:
         names = {tensor.name for tensor in header.tensors}
         tied = (removed for removed, kept in header.metadata.items() if kept in names)
         examination.tensors = (*names, *tied)
+        sizes = ((tensor.name, tensor.dtype, tensor.end - tensor.start) for tensor in header.tensors)
+        examination.layers = layers(path, sizes)
     return examination
 
 

@@ -17,16 +17,18 @@ from aiverify.formats.interface import Format
 from aiverify.formats.markup import NET, PMML, is_markup, root_of
 from aiverify.formats.tar import begins_like_tar
 from aiverify.formats.torch_legacy import begins_like_legacy
+from aiverify.pickles.reading import Buffer
 
 HEAD = 1 << 12
 _MAX_SAFETENSORS_HEADER = 100_000_000
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     (b"PK\x03\x04", Format.ZIP),
     (b"PK\x05\x06", Format.ZIP),
     (b"\x93NUMPY", Format.NPY),
     (b"GGUF", Format.GGUF),
-    (b"\x89HDF\r\n\x1a\n", Format.HDF5),
+    (_HDF5, Format.HDF5),
     (b"7z\xbc\xaf\x27\x1c", Format.SEVEN_ZIP),
     (b"Rar!\x1a\x07", Format.ARCHIVE),
     (b"MSCF\0\0\0\0", Format.ARCHIVE),
@@ -128,6 +130,16 @@ def sniff(head: bytes, path: str, size: int) -> Format:
     if head[2:4] == b"\r\n" and suffix in (".pyc", ".pyo"):
         return Format.EXECUTABLE
     return _BINARY_BY_NAME.get(suffix, Format.FOREIGN if by_name(path) is not None else Format.UNKNOWN)
+
+
+def hdf5_starts(data: Buffer) -> list[int]:
+    """Where else than at its beginning the HDF5 library finds a file in ``data``: after 512 bytes, 1024, 2048, …"""
+    starts, place = [], 512
+    while place + len(_HDF5) <= len(data):
+        if data[place : place + len(_HDF5)] == _HDF5:
+            starts.append(place)
+        place *= 2
+    return starts
 
 
 def is_pickle(head: bytes) -> bool:

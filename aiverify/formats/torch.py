@@ -24,7 +24,6 @@ from aiverify.formats.checkpoint import Checkpoint, Inflated, StorageRange
 from aiverify.formats.interface import Examination, Format, ScanOptions
 from aiverify.formats.nesting import Nesting
 from aiverify.formats.pickle import examine_streams
-from aiverify.formats.torchscript import LOADER, defined, judge_source
 
 _MAX_RECORD = 1 << 10
 _PROGRAM = ("constants", "traced_inputs", "bytecode")
@@ -86,10 +85,13 @@ class _Reader:
     def _program(self) -> None:
         """Judge the code of TorchScript, if there is any, and trust the classes that it defines in its own pickles."""
         below = f"{self.prefix}/code/"
+        entries = [item for item in self.members.entries if item.name.startswith(below) and item.name.endswith(".py")]
+        if not entries:
+            return
+        from aiverify.formats.torchscript import LOADER, defined, judge_source
+
         classes: set[str] = set()
-        for entry in self.members.entries:
-            if not entry.name.startswith(below) or not entry.name.endswith(".py"):
-                continue
+        for entry in entries:
             source = self.members.content(entry)
             if source is None:
                 continue
@@ -137,6 +139,7 @@ class _Reader:
         data = members.content(entry)
         if data is None:
             return
+        storages = self._storages()
         streams = examine_streams(
             data,
             0,
@@ -145,14 +148,14 @@ class _Reader:
             self.options,
             members.nesting,
             member=entry.name,
-            storages=frozenset(self._storages()),
+            storages=frozenset(storages),
         )
         graphs = list(streams)
         order = self._byteorder()
         if len(graphs) == 1 and graphs[0].failure is None and order is not None:
             members.examination.checkpoint = Checkpoint(
                 graph=graphs[0],
-                storages=self._storages(),
+                storages=storages,
                 byteorder="big" if order == "big" else "little",
                 stream_sha256=hashlib.sha256(data).hexdigest(),
             )

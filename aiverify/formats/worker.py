@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from aiverify.finding import Finding, Location, Severity, Unexamined
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
+from aiverify.layers import Layer
 from aiverify.pickles.engine import Engine, Engines, Opinion, opened
 from aiverify.pickles.fickling_engine import FicklingEngine
 
@@ -110,14 +111,14 @@ class _Shared:
     def declines(self, *, size: int, opcodes: int) -> str | None:
         return self._engine.declines(size=size, opcodes=opcodes)
 
-    def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
-        key = [self._name, hashlib.sha256(stream).hexdigest()]
+    def examine(self, stream: bytes, *, opcodes: int, shown: bool) -> Opinion:
+        key = [self._name, hashlib.sha256(stream).hexdigest() + (" shown" if shown else "")]
         known = self._line.ask({"known": key}, "opinion")
         if known is not None:
             return opinion(known)
         said = Opinion(engine=self._name, incomplete="it failed")
         try:
-            said = self._engine.examine(stream, opcodes=opcodes)
+            said = self._engine.examine(stream, opcodes=opcodes, shown=shown)
         finally:
             self._line.send({"said": key, "opinion": _packed_opinion(said)})
         return said
@@ -157,6 +158,7 @@ def packed(examination: Examination) -> dict[str, object]:
             for item in examination.findings
         ],
         "unexamined": [[item.file, item.reason, item.member] for item in examination.unexamined],
+        "layers": [[part.file, part.name, part.dtype, part.tensors, part.size] for part in examination.layers],
     }
 
 
@@ -182,4 +184,5 @@ def unpacked(value: Mapping[str, Any]) -> Examination:
         unexamined=[
             Unexamined(file=file, reason=reason, member=member) for file, reason, member in value["unexamined"]
         ],
+        layers=tuple(Layer(*part) for part in value["layers"]),
     )

@@ -1,25 +1,26 @@
 """Zip archives as whatever their entries make them: a checkpoint, an exported program, arrays, or files in a folder.
 
 Every entry is examined, whatever it is called. One of an archive that no loader gives a meaning is a file of its own.
+Most archives are checkpoints: what knows the others is imported when there is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aiverify.finding import Unexamined
-from aiverify.formats import keras_archive, skops, torchserve
 from aiverify.formats.archives import ArchiveError, Entry, read_zip
-from aiverify.formats.arrays import NamedArray, as_checkpoint
-from aiverify.formats.checkpoint import Checkpoint
 from aiverify.formats.content import Content
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.nesting import Nesting, report_faults
-from aiverify.formats.numpy import examine_npy, read_array_header
 from aiverify.formats.torch import examine_checkpoint, is_checkpoint, located
-from aiverify.formats.torch_pt2 import Archive, examine_exported, exported_prefix
 from aiverify.formats.zip_members import open_member, read_member
 from aiverify.rules import finding
+
+if TYPE_CHECKING:
+    from aiverify.formats.arrays import NamedArray
+    from aiverify.formats.checkpoint import Checkpoint
 
 _IN_MEMORY = 256 << 20
 
@@ -70,7 +71,14 @@ class ZipArchive:
         if (prefix := is_checkpoint(names)) is not None:
             self.examination.format = Format.TORCH_ZIP
             examine_checkpoint(self, prefix)
-        elif (root := exported_prefix(names)) is not None:
+        else:
+            self._examine_others(names)
+
+    def _examine_others(self, names: Sequence[str]) -> None:
+        from aiverify.formats import keras_archive, skops, torchserve
+        from aiverify.formats.torch_pt2 import exported_prefix
+
+        if (root := exported_prefix(names)) is not None:
             self.examination.format = Format.TORCH_EXPORT
             self._exported(root)
         elif names and all(name.endswith(".npy") for name in names):
@@ -126,6 +134,8 @@ class ZipArchive:
                 self.found("AIV402", f"{entry.name} and {other} are one name to PyTorch", entry, entry.header)
 
     def _exported(self, root: str) -> None:
+        from aiverify.formats.torch_pt2 import Archive, examine_exported
+
         self._letter_case()
         examine_exported(
             Archive(
@@ -150,10 +160,15 @@ class ZipArchive:
         arrays = [self._array(entry) for entry in self.entries]
         known = [array for array in arrays if array is not None]
         if len(known) == len(arrays):
+            from aiverify.formats.arrays import as_checkpoint
+
             self.examination.checkpoint = as_checkpoint(known)
 
     def _array(self, entry: Entry) -> NamedArray | None:
         """Examine one array; ``None`` if it could not be read as one."""
+        from aiverify.formats.arrays import NamedArray
+        from aiverify.formats.numpy import examine_npy, read_array_header
+
         held = located(entry)
         try:
             with open_member(self.source, entry, self.nesting.allowance) as inner:

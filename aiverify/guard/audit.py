@@ -6,7 +6,8 @@ Rules it keeps:
    recorded in the very file that is being loaded.
 2. Outside, only dangerous names are denied (``dangerous``), and a file that is called like a model is verified before
    it is opened for reading. What no unpickler makes anything of may be opened whatever the verdict.
-3. Code of a repository (``transformers_modules``) runs only if its source was verified, and only as that source says.
+3. Code of a repository (``transformers_modules``) runs only if its source was verified, and only as that source says:
+   no bytecode without a source, and no native code.
 4. Inside the load of an artifact, marshalled code is given only to the import system.
 
 An audit hook cannot be removed. It is set once; without a gate it does nothing. Every guarded interpreter imports this
@@ -15,6 +16,7 @@ module when it starts: what costs time is imported when it is needed.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from aiverify.guard.files import model_file
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 _REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules"))
 _IMPORT = "<frozen importlib._bootstrap_external>"
-_ACCESS, _WRITE_ONLY = 3, 1  # O_ACCMODE, O_WRONLY
+_CACHED = f".{sys.implementation.cache_tag}."
+_ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 _gate: Decider | None = None
 _installed = False
@@ -59,18 +62,26 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _opened(gate: Decider, path: object, _mode: object = None, flags: object = 0) -> None:
-    if isinstance(flags, int) and flags & _ACCESS == _WRITE_ONLY:
-        return
+    if isinstance(flags, int) and (flags & _ACCESS == os.O_WRONLY or flags & os.O_TRUNC):
+        return  # nothing can be read, or nothing is left to be read
     name = model_file(path)
     if name is None:
+        if isinstance(path, str) and path.endswith(".pyc") and _is_remote(path) and not _is_cached(path):
+            raise gate.refuse(path, "it is bytecode of a repository without its source")
         return
     load = current()
-    if (load is not None and name == load.opens) or _is_ours():
+    if _is_of_site() or _is_ours() or (load is not None and name == load.opens) or os.path.isdir(name):  # noqa: PTH112
         return
     try:
         gate.look(name)
     except OSError:
         return  # the open itself fails in the same way
+
+
+def _is_of_site() -> bool:
+    """Whether the file is opened as text with paths for an interpreter that starts: a ``.pth`` file of that kind."""
+    opening = sys._getframe(3)  # behind this function, the handler and the hook
+    return opening.f_code.co_name == "addpackage" and opening.f_globals.get("__name__") == "site"
 
 
 def _is_ours() -> bool:
@@ -96,11 +107,24 @@ def _named(gate: Decider, module: object, name: object) -> None:
         raise gate.refuse(load.file if load else "a pickle", f"it asks for {module}.{name}")
 
 
+def _is_remote(place: str) -> bool:
+    """Whether a path leads into code of repositories."""
+    return "_modules" in place and not _REMOTE.isdisjoint(place.split("/"))
+
+
+def _is_cached(place: str) -> bool:
+    """Whether a file has the name of bytecode that the import system keeps, and so takes for that of a source."""
+    return _CACHED in os.path.basename(place)  # noqa: PTH119 - asked at every open of bytecode
+
+
+def _imported(gate: Decider, _name: object, place: object = None, *_: object) -> None:
+    if isinstance(place, str) and _is_remote(place):
+        raise gate.refuse(place, "it is native code of a repository, which nobody can read")
+
+
 def _executed(gate: Decider, code: object) -> None:
     place = getattr(code, "co_filename", None)
-    if not isinstance(place, str) or "_modules" not in place or _REMOTE.isdisjoint(place.split("/")):
-        return
-    if getattr(code, "co_name", None) != "<module>":
+    if not isinstance(place, str) or not _is_remote(place):
         return
     try:
         admission = gate.run(place)
@@ -122,5 +146,6 @@ _HANDLERS: Mapping[str, Callable[..., None]] = {
     "open": _opened,
     "pickle.find_class": _named,
     "exec": _executed,
+    "import": _imported,
     "marshal.loads": _unmarshalled,
 }

@@ -3,7 +3,8 @@
 Outside the load of an artifact, pickles are the program's own: results of processes, caches, messages. They are denied
 only what nobody sends: names that run commands or code, and ways to them by a detour (a module as a value, a path
 through one). ``getattr`` and functions by value stay possible, because multiprocessing and cloudpickle need them; so
-this list is a net below other layers, and no judgement on a stream.
+this list is a net below other layers, and no judgement on a stream. Functions that load or unpickle are not on it: a
+pool may be told to call them, and what they read is under the same rules.
 """
 
 from __future__ import annotations
@@ -45,25 +46,15 @@ _NAMES = frozenset(
         *(("importlib._bootstrap", name) for name in ("_gcd_import", "__import__", "_find_and_load", "_load")),
         *(("shutil", name) for name in ("rmtree", "move", "copyfile", "copy", "copytree")),
         *(("asyncio.subprocess", name) for name in ("create_subprocess_exec", "create_subprocess_shell")),
-        *(("pickle", name) for name in ("loads", "load", "_loads", "_load")),
-        *(("_pickle", name) for name in ("loads", "load")),
         *(("marshal", name) for name in ("loads", "load")),
-        *(("dill", name) for name in ("loads", "load", "load_module", "load_session")),
-        *(("dill._dill", name) for name in ("loads", "load", "load_session")),
-        *(("cloudpickle", name) for name in ("loads", "load")),
-        *(
-            ("joblib", "load"),
-            ("joblib.numpy_pickle", "load"),
-            ("pandas", "read_pickle"),
-            ("io", "open"),
-            ("_io", "open"),
-        ),
-        *(("torch", "load"), ("torch.serialization", "load"), ("torch.hub", "load"), ("torch.jit", "load")),
+        *(("dill", name) for name in ("load_module", "load_session")),
+        *(("dill._dill", name) for name in ("load_module", "load_session")),
+        *(("io", "open"), ("_io", "open"), ("torch.hub", "load")),
         *(("numpy.testing._private.utils", "runstring"), ("numpy.testing", "runstring"), ("platform", "popen")),
         *(("pip", "main"), ("pip._internal", "main"), ("setuptools", "setup"), ("cProfile", "run"), ("profile", "run")),
         *(("doctest", "debug_script"), ("trace", "Trace"), ("site", "execsitecustomize"), ("sys", "setprofile")),
         *(("sys", "settrace"), ("sys", "modules"), ("code", "interact"), ("copyreg", "add_extension")),
-        *(("_frozen_importlib", "_gcd_import"), ("imp", "load_source"), ("numpy", "load")),
+        *(("_frozen_importlib", "_gcd_import"), ("imp", "load_source")),
     )
 )
 _PATHS = frozenset(

@@ -6,8 +6,10 @@ from aiverify.guard.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiverify.guard.gate import StoreGate
-    from aiverify.guard.interface import Admission, LoadRefused
+    from aiverify.guard.interface import Admission, LoadRefused, Twin
 
 
 class Decider:
@@ -19,9 +21,12 @@ class Decider:
         self.settings = settings
         self._gate: StoreGate | None = None
 
-    def admit(self, path: str) -> Admission:
-        """Leave to load the file at ``path`` from its sealed copy. Raises LoadRefused, and OSError as an open does."""
-        return self._made().admit(path)
+    def admit(self, path: str, suits: Callable[[Twin], bool] | None = None) -> Admission:
+        """Leave to load the file at ``path`` from its sealed copy, or from a twin of it that ``suits``.
+
+        Raises LoadRefused, and OSError as an open does.
+        """
+        return self._made().admit(path, suits=suits)
 
     def run(self, path: str) -> Admission:
         """Leave to run the source code at ``path``. Raises LoadRefused, and OSError as an open does."""

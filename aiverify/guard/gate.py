@@ -7,7 +7,8 @@ Rules it keeps:
 1. A file is opened once; its state and digest are those of the descriptor. A digest is believed as long as device,
    inode, size, mtime and ctime are what they were; with ``rehash="always"`` it is taken each time.
 2. What is admitted is a sealed copy with the same digest, whose state is looked at again before each load.
-3. ``block`` is refused in both modes; ``review`` and ``error`` in ``enforce``. What could not be done is an error.
+3. ``block`` is refused in both modes, as is all without a policy; ``review`` and ``error`` in ``enforce``. What could
+   not be done is an error.
 4. The policy is looked for as the command line does, but never where the file itself lies.
 """
 
@@ -20,11 +21,12 @@ import stat
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiverify.guard.interface import Admission, LoadRefused, refusal
+from aiverify.guard.asked import Asked, State, state_of, states
+from aiverify.guard.interface import Admission, LoadRefused, Twin, refusal
 from aiverify.guard.loading import examining
 from aiverify.guard.refusals import refused
 from aiverify.guard.settings import ENFORCE, Settings
@@ -32,13 +34,12 @@ from aiverify.guard.settings import ENFORCE, Settings
 if TYPE_CHECKING:
     from aiverify.guard.judging import Judged
     from aiverify.policy import Policy
-    from aiverify.store.interface import Member, Sealed
     from aiverify.store.store import Store
 
 _BLOCK = "block"
 _KEPT = 4096
 
-State = tuple[int, int, int, int, int]
+Suits = Callable[[Twin], bool]
 
 
 class StoreGate:
@@ -48,7 +49,7 @@ class StoreGate:
         self.settings = settings
         self._store: Store | None = None
         self._policies: dict[str, Policy] = {}
-        self._admitted: dict[tuple[State, str, bool, bool], tuple[Admission, State]] = {}
+        self._admitted: dict[tuple[State, str, bool, bool, bool], tuple[Admission, tuple[State, ...]]] = {}
         self._said: set[str] = set()
         self._lock = threading.RLock()
         os.register_at_fork(after_in_child=self._forked)
@@ -56,18 +57,21 @@ class StoreGate:
     def _forked(self) -> None:
         self._lock = threading.RLock()  # the thread that may have held it is not here
 
-    def admit(self, path: str | Path, *, sealing: bool = True, running: bool = False) -> Admission:
+    def admit(
+        self, path: str | Path, *, sealing: bool = True, running: bool = False, suits: Suits | None = None
+    ) -> Admission:
         """Leave to load the file at ``path``. Raises LoadRefused, and OSError where the file cannot be opened.
 
         Without ``sealing`` no copy is made: what is opened then is the file itself, under its own name. Of a file that
         no unpickler makes anything of, that may be done whatever the verdict on it is. What is ``running`` is source
-        code, which the policy must let run.
+        code, which the policy must let run. With ``suits``, a checkpoint is loaded from its safetensors twin where
+        there is one that gives the same, and that ``suits``.
         """
         path = Path(path)
         with examining():
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
-                return self._admit(handle, path, sealing, running)
+                return self._admit(handle, path, sealing, running, suits)
             except LoadRefused as no:
                 raise refused(no) from None
             except Exception as error:  # noqa: BLE001 - whatever breaks, nothing is loaded because of it
@@ -79,24 +83,27 @@ class StoreGate:
         """The refusal, recorded, of something that no policy allows."""
         return refused(refusal(file, _BLOCK, (reason,)))
 
-    def _admit(self, handle: int, path: Path, sealing: bool, running: bool) -> Admission:
+    def _admit(self, handle: int, path: Path, sealing: bool, running: bool, suits: Suits | None) -> Admission:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise refusal(path, "error", ("it is no regular file",))
-        key = (_state(found), path.name, sealing, running)
+        key = (state_of(found), path.name, sealing, running, suits is not None)
         known = self._admitted.get(key)
-        if known is not None and not self.settings.rehash_always and _state_of(known[0].sealed) == known[1]:
-            return known[0]
-        with self._lock:
-            admission, racy = self._examined(handle, path, sealing, running)
-        state = _state_of(admission.sealed)
-        if state is not None and not racy:
-            if len(self._admitted) >= _KEPT:
-                self._admitted.clear()
-            self._admitted[key] = admission, state
+        if known is not None and not self.settings.rehash_always and states(known[0]) == known[1]:
+            admission = known[0]
+        else:
+            with self._lock:
+                admission, racy = self._examined(handle, path, sealing, running, twin=suits is not None)
+            found_now = states(admission)
+            if found_now is not None and not racy:
+                if len(self._admitted) >= _KEPT:
+                    self._admitted.clear()
+                self._admitted[key] = admission, found_now
+        if suits is not None and admission.twin is not None and not suits(admission.twin):
+            return self._admit(handle, path, sealing, running, None)
         return admission
 
-    def _examined(self, handle: int, path: Path, sealing: bool, running: bool) -> tuple[Admission, bool]:
+    def _examined(self, handle: int, path: Path, sealing: bool, running: bool, *, twin: bool) -> tuple[Admission, bool]:
         """The admission, and whether the file changed too recently for that to be remembered by its state."""
         from aiverify.guard.judging import unread
 
@@ -106,6 +113,9 @@ class StoreGate:
         judged = self._judged(store, policy, asked)
         if running and not judged.runs and judged.outcome.value == "pass":
             judged = unread(judged, sha256)
+        rebuilt = self._rebuilt(store, policy, asked, judged) if twin else None
+        if rebuilt is not None:
+            return rebuilt, racy
         if sealing or not judged.inert:
             self._decide(path, judged, policy)
         admission = Admission(
@@ -133,7 +143,7 @@ class StoreGate:
         with os.fdopen(os.dup(handle), "rb", buffering=0) as file:
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if _state(os.fstat(handle)) != _state(before):
+        if state_of(os.fstat(handle)) != state_of(before):
             raise refusal(path, _BLOCK, ("it changed while it was read (AIV103)",), rules=("AIV103",))
         index.keep_digest(before, sha256, hashed_at=began)
         return sha256, before.st_size, before.st_ctime > began - RACY
@@ -180,8 +190,9 @@ class StoreGate:
         if judged.outcome.value == "pass":
             return
         decided = deciding_line(judged.outcome, policy)
-        no = refusal(path, judged.outcome.value, judged.reasons, rules=judged.rules, policy=decided)
-        if judged.outcome.value == _BLOCK or self.settings.mode == ENFORCE:
+        outcome, twin = judged.outcome.value, judged.twin
+        no = refusal(path, outcome, judged.reasons, rules=judged.rules, policy=decided, convertible=twin)
+        if outcome == _BLOCK or self.settings.mode == ENFORCE:
             raise no
         self._say(no)
 
@@ -222,10 +233,30 @@ class StoreGate:
             return asked.path
         fresh = not (store.root / "blobs" / asked.sha256[:2] / asked.sha256).exists()
         place = store.seal([asked.member]).root / asked.path.name
-        if not fresh and self._digest_at(place) != asked.sha256:
-            reason = f"the sealed copy {place} was changed (AIV103); `aiverify store verify` tells more"
-            raise refusal(asked.path, _BLOCK, (reason,), rules=("AIV103",))
+        if not fresh:
+            self._check(asked.path, place, asked.sha256)
         return place
+
+    def _rebuilt(self, store: Store, policy: Policy, asked: Asked, judged: Judged) -> Admission | None:
+        """Leave to load the twin of a checkpoint, if that passes and gives the same."""
+        from aiverify.guard.redirect import CHECKPOINTS, rebuilt
+
+        passed = judged.outcome.value == "pass"
+        if judged.format not in CHECKPOINTS or not (passed or judged.twin):
+            return None
+        found = rebuilt(store, policy, asked, lambda: self._sealed(store, asked), passed=passed)
+        if found is None:
+            return None
+        if self.settings.rehash_always:
+            for place, sha256 in found.digests.items():
+                self._check(asked.path, place, sha256)
+        return found.admission
+
+    def _check(self, file: Path, place: Path, sha256: str) -> None:
+        """Raise LoadRefused unless a sealed file that ``file`` is loaded from has its digest."""
+        if self._digest_at(place) != sha256:
+            reason = f"the sealed copy {place} was changed (AIV103); `aiverify store verify` tells more"
+            raise refusal(file, _BLOCK, (reason,), rules=("AIV103",))
 
     def _digest_at(self, place: Path) -> str:
         handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -246,6 +277,7 @@ class StoreGate:
 
     def _policy(self, path: Path) -> Policy:
         from aiverify.configuration import load_policy, named_policy
+        from aiverify.errors import AiverifyError
         from aiverify.policy import Policy
 
         chosen = self.settings.policy
@@ -253,46 +285,12 @@ class StoreGate:
             return chosen
         folder = f"{path.absolute().parent}\0{path.resolve().parent}"
         if folder not in self._policies:
-            if chosen is not None:
-                policy = named_policy(chosen, str(path))
-            else:
-                policy = load_policy(
-                    [str(path)], working_directory=Path(self.settings.working_directory or ".").absolute()
-                )
-            self._policies[folder] = policy
+            start = Path(self.settings.working_directory or ".").absolute()
+            try:
+                if chosen is not None:
+                    self._policies[folder] = named_policy(Path(chosen), str(path))
+                else:
+                    self._policies[folder] = load_policy([str(path)], working_directory=start)
+            except AiverifyError as error:
+                raise refusal(path, "error", (f"there is no policy to judge it by: {error}",)) from error
         return self._policies[folder]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A file that was opened: its name, and what its bytes are."""
-
-    path: Path
-    sha256: str
-    size: int
-    sealing: bool
-
-    @property
-    def member(self) -> Member:
-        """What the store is given."""
-        from aiverify.store.interface import Member
-
-        return Member(path=self.path.name, location=self.path, size=self.size, sha256=self.sha256)
-
-    @property
-    def files(self) -> dict[str, Sealed]:
-        """What a snapshot of it holds."""
-        from aiverify.store.interface import Sealed
-
-        return {self.path.name: Sealed(sha256=self.sha256, size=self.size)}
-
-
-def _state(found: os.stat_result) -> State:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _state_of(path: Path) -> State | None:
-    try:
-        return _state(path.stat())
-    except OSError:
-        return None

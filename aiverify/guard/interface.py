@@ -72,14 +72,20 @@ def _again(
 
 
 def refusal(
-    file: Path | str, outcome: str, reasons: Sequence[str], *, rules: Sequence[str] = (), policy: str = ""
+    file: Path | str,
+    outcome: str,
+    reasons: Sequence[str],
+    *,
+    rules: Sequence[str] = (),
+    policy: str = "",
+    convertible: bool = False,
 ) -> LoadRefused:
-    """The refusal to load ``file``, in words; it is not recorded yet."""
+    """The refusal to load ``file``, in words; it is not recorded yet. ``convertible``: its twin would be loaded."""
     command = f"aiverify verify {shlex.quote(str(file))}"
     why = "; ".join(reasons) or "no reason was given"
     return LoadRefused(
         f"{file}: not loaded, {outcome}{f' by {policy}' if policy else ''}: {why}",
-        hint=f"See more with: {command}",
+        hint=f"See more with: {command}{_way_out(file) if convertible else ''}",
         target=str(file),
         outcome=outcome,
         file=str(file),
@@ -89,7 +95,25 @@ def refusal(
     )
 
 
+def _way_out(file: Path | str) -> str:
+    return f"; its tensors can be had with: aiverify convert {shlex.quote(str(file))} -o converted"
+
+
 Name = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """What a checkpoint is rebuilt from, beside the sealed safetensors file: the recipe, sealed with it.
+
+    ``zipped`` tells of the checkpoint that it is of torch's zip format, ``hollow`` that some storage has no bytes.
+    ``end`` is how far torch reads in it, in bytes, ``None`` where that is not known.
+    """
+
+    recipe: Path
+    zipped: bool
+    hollow: bool
+    end: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +122,8 @@ class Admission:
 
     ``globals`` are the names (module, name) that the machine recorded in the pickles of just these bytes, as they stand
     in the stream and as CPython renames them; ``None``: they are not known, and the load was let through with a
-    warning. ``inert``: no unpickler could be made to run anything by these bytes.
+    warning. ``inert``: no unpickler could be made to run anything by these bytes. With a ``twin``, what is sealed is a
+    safetensors file, and the checkpoint is rebuilt from it.
     """
 
     file: str
@@ -108,3 +133,4 @@ class Admission:
     outcome: str
     globals: frozenset[Name] | None = frozenset()
     inert: bool = False
+    twin: Twin | None = None

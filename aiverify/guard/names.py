@@ -72,7 +72,7 @@ class _Writer:
     def declines(self, *, size: int, opcodes: int) -> str | None:  # noqa: ARG002 - as the interface has it
         return None
 
-    def examine(self, stream: bytes, *, opcodes: int) -> Opinion:  # noqa: ARG002 - as the interface has it
+    def examine(self, stream: bytes, *, opcodes: int, shown: bool) -> Opinion:  # noqa: ARG002 - as the interface has it
         found = {item.written for item in interpret(stream).globals}
         found |= {(item.module, item.name) for item in interpret(stream).globals if item.module is not None}
         self.names |= found

@@ -1,6 +1,7 @@
 """torch.load and torch.jit.load.
 
-A checkpoint that is admitted is loaded from its sealed copy. Unless the caller asks for whole objects, only weights
+A checkpoint of tensors and plain values is rebuilt from its safetensors twin, without any unpickler (``redirect``). Any
+other that is admitted is loaded from its sealed copy. Unless the caller asks for whole objects, only weights
 are, whatever the version of PyTorch. Where the caller does ask, the policy has passed the pickle itself, and so the
 environment variable that forbids it to others does not count here.
 """
@@ -20,10 +21,16 @@ _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 def load(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
     """As ``torch.load``."""
+    from aiverify.guard.rebuilding import rebuild, requested
+
+    from_path = is_path(f)
+    request = requested(arguments, named, from_path=from_path)
     other_pickle = named.get("pickle_module") is not None or len(arguments) > 1
     if named.get("weights_only") is None and not other_pickle:
         named["weights_only"] = True
-    with admitted(gate, f, ".pt") as (_, opened):
+    with admitted(gate, f, ".pt", request.suits if request is not None else None) as (admission, opened):
+        if request is not None and admission.twin is not None:
+            return rebuild(admission, opened, request)
         whole = named.get("weights_only") is False or other_pickle
         function = _unforced(original) if whole and isinstance(original, FunctionType) else original
         return function(opened, *arguments, **named)

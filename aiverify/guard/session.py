@@ -56,14 +56,18 @@ def protect(
     Calling it again does nothing, or makes ``warn`` into ``enforce``. Raises UsageError for anything else that differs,
     and PolicyError for a policy that cannot be read.
     """
-    settings = _settings(policy, mode, store, rehash)
+    switch_on(chosen(policy, mode, store, rehash))
+
+
+def switch_on(wanted: Settings) -> None:
+    """What ``protect`` does, for settings that are at hand. Raises UsageError."""
     with _lock:
         if not _deciders:
-            _deciders.append(Decider(settings))
+            _deciders.append(Decider(wanted))
         else:
-            settings = _stricter(_deciders[0].settings, settings)
-            if not settings.same(_deciders[0].settings):
-                _deciders[0] = Decider(settings)
+            wanted = _stricter(_deciders[0].settings, wanted)
+            if not wanted.same(_deciders[0].settings):
+                _deciders[0] = Decider(wanted)
         _switch()
 
 
@@ -80,7 +84,7 @@ class guard:  # noqa: N801 - used like a function
         store: Path | str | None = None,
         rehash: str = "changed",
     ) -> None:
-        self._settings = _settings(policy, mode, store, rehash)
+        self._settings = chosen(policy, mode, store, rehash)
         self._decider: Decider | None = None
 
     def __enter__(self) -> None:
@@ -102,14 +106,20 @@ def is_active() -> bool:
     return bool(_deciders)
 
 
-def _settings(policy: Policy | Path | str | None, mode: str | None, store: Path | str | None, rehash: str) -> Settings:
-    chosen = mode or os.environ.get("AIVERIFY_MODE") or ENFORCE
-    if chosen not in MODES:
-        raise _usage(f"mode {chosen!r}: must be one of {', '.join(MODES)}", "AIVERIFY_MODE sets it, too.")
+def settings() -> Settings | None:
+    """How the guard decides now, ``None`` while it is not switched on."""
+    return _deciders[-1].settings if _deciders else None
+
+
+def chosen(policy: Policy | Path | str | None, mode: str | None, store: Path | str | None, rehash: str) -> Settings:
+    """The settings that the arguments of ``protect`` stand for. Raises UsageError and PolicyError."""
+    wanted = mode or os.environ.get("AIVERIFY_MODE") or ENFORCE
+    if wanted not in MODES:
+        raise _usage(f"mode {wanted!r}: must be one of {', '.join(MODES)}", "AIVERIFY_MODE sets it, too.")
     if rehash not in _REHASH:
         raise _usage(f"rehash {rehash!r}: must be one of {', '.join(_REHASH)}")
     return Settings(
-        mode=str(chosen),
+        mode=str(wanted),
         policy=None if policy is None else _policy(policy),
         store=None if store is None else os.path.abspath(store),  # noqa: PTH100 - pathlib is too slow for a start
         rehash_always=rehash == "always",
@@ -117,7 +127,7 @@ def _settings(policy: Policy | Path | str | None, mode: str | None, store: Path 
     )
 
 
-def _policy(policy: Policy | Path | str) -> Policy | Path:
+def _policy(policy: Policy | Path | str) -> Policy | str:
     """A policy, or the path of one that can be read. Raises PolicyError."""
     from pathlib import Path
 
@@ -127,7 +137,7 @@ def _policy(policy: Policy | Path | str) -> Policy | Path:
         return policy
     place = Path(policy).absolute()
     read_policy(place, table="tool.aiverify" if place.name == "pyproject.toml" else None)
-    return place
+    return str(place)
 
 
 def _stricter(old: Settings, new: Settings) -> Settings:

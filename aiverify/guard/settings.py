@@ -4,8 +4,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aiverify.policy import Policy
 
 ENFORCE = "enforce"
@@ -15,7 +13,7 @@ MODES = (ENFORCE, WARN)
 
 
 class Settings:
-    """``policy`` is a policy, the path of one, or ``None`` for the one that is found from ``working_directory``.
+    """``policy`` is a policy, the full path of one, or ``None`` for the one that is found from ``working_directory``.
 
     ``store`` is the folder of the store, ``None`` for the usual one. ``rehash_always``: no digest is remembered.
     """
@@ -26,7 +24,7 @@ class Settings:
         self,
         *,
         mode: str = ENFORCE,
-        policy: Policy | Path | None = None,
+        policy: Policy | str | None = None,
         store: str | None = None,
         rehash_always: bool = False,
         working_directory: str | None = None,

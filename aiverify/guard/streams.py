@@ -6,12 +6,12 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from aiverify.guard.deciding import Decider
-from aiverify.guard.interface import Admission
+from aiverify.guard.interface import Admission, Twin
 from aiverify.guard.loading import examining, loading
 
 Target: TypeAlias = "str | bytes | os.PathLike[Any] | IO[bytes]"
@@ -28,19 +28,22 @@ def as_path(target: Any) -> Path:
 
 
 @contextlib.contextmanager
-def admitted(gate: Decider, target: Any, suffix: str = "") -> Iterator[tuple[Admission, Any]]:
+def admitted(
+    gate: Decider, target: Any, suffix: str = "", suits: Callable[[Twin], bool] | None = None
+) -> Iterator[tuple[Admission, Any]]:
     """Inside, ``target`` is being loaded: its admission, and what a loader is to open instead of it.
 
-    That is a path for a path, and an open file for anything that can be read. How far the loader has read that file is
-    how far ``target`` has been read afterwards, where it can be told.
+    That is of ``target`` itself, or of a twin that ``suits``. It is a path for a path, and an open file for
+    anything that can be read. How far the loader has read that file is how far ``target`` has been read afterwards,
+    where it can be told.
     """
     if is_path(target):
-        admission = gate.admit(os.fsdecode(target))
+        admission = gate.admit(os.fsdecode(target), suits)
         with loading(admission):
             yield admission, str(admission.sealed)
         return
     with _copy(target, suffix) as (copy, start):
-        admission = gate.admit(str(copy))
+        admission = gate.admit(str(copy), suits)
         with examining():
             file = admission.sealed.open("rb")
         with file, loading(admission):

@@ -9,7 +9,8 @@ Rules it keeps:
 2. An engine of somebody else's is an entry point of the group ``aiverify.engines`` whose value gives an ``Engine`` when
    it is called without arguments. It runs with the user's rights, as any code does that the user has installed.
 3. Whatever an engine raises or returns, the examination goes on: the opinion is incomplete then.
-4. A stream is asked about once: who sees the same bytes again gets the opinion of the first time.
+4. A stream is asked about once: who sees the same bytes again gets the opinion of the first time. Only one that came
+   without what a reader would see is asked for once more when it is to be shown.
 5. One file cannot take more than ``SECONDS_PER_FILE`` of an engine's time.
 """
 
@@ -56,8 +57,11 @@ class Engine(Protocol):
     def declines(self, *, size: int, opcodes: int) -> str | None:
         """Why it will not look at a stream of ``size`` bytes and ``opcodes`` opcodes; ``None`` if it will."""
 
-    def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
-        """An opinion about one stream of ``opcodes`` opcodes. Never raises for what the bytes hold."""
+    def examine(self, stream: bytes, *, opcodes: int, shown: bool) -> Opinion:
+        """An opinion about one stream of ``opcodes`` opcodes. Never raises for what the bytes hold.
+
+        Severity and source are for the reader: unless they are going to be ``shown``, they need not be worked out.
+        """
 
     def close(self) -> None:
         """Give back what the engine holds."""
@@ -80,13 +84,16 @@ class Engines:
         for asked in self._asked:
             asked.spent = 0.0
 
-    def opinions(self, data: Sliceable, start: int, end: int, opcodes: int) -> list[Opinion]:
-        """What each engine says about the stream between ``start`` and ``end`` of ``data``. Never raises."""
+    def opinions(self, data: Sliceable, start: int, end: int, opcodes: int, *, shown: bool = True) -> list[Opinion]:
+        """What each engine says about the stream between ``start`` and ``end`` of ``data``. Never raises.
+
+        Unless it is to be ``shown``, an opinion may be no more than names.
+        """
         wanted = [(asked, asked.declines(end - start, opcodes)) for asked in self._asked]
         stream = bytes(data[start:end]) if any(reason is None for _, reason in wanted) else b""
         key = hashlib.sha256(stream).digest() if stream else b""
         return [
-            asked.opinion(stream, key, opcodes) if reason is None else asked.incomplete(reason)
+            asked.opinion(stream, key, opcodes, shown) if reason is None else asked.incomplete(reason)
             for asked, reason in wanted
         ]
 
@@ -109,7 +116,7 @@ class _Asked:
         self.spent = 0.0
         self._name = name
         self._engine = engine
-        self._known: OrderedDict[bytes, Opinion] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, bool], Opinion] = OrderedDict()
         self._kept = 0
 
     def incomplete(self, reason: str) -> Opinion:
@@ -121,22 +128,22 @@ class _Asked:
         except Exception as error:  # noqa: BLE001 - rule 3
             return f"it failed ({type(error).__name__})"
 
-    def opinion(self, stream: bytes, key: bytes, opcodes: int) -> Opinion:
-        known = self._known.get(key)
+    def opinion(self, stream: bytes, key: bytes, opcodes: int, shown: bool) -> Opinion:
+        known = self._known.get((key, shown))
         if known is not None:
             return known
         if self.spent > SECONDS_PER_FILE:
             return self.incomplete(f"this file took {SECONDS_PER_FILE:g} s of its time")
         begin = time.monotonic()
         try:
-            opinion = replace(self._engine.examine(stream, opcodes=opcodes), engine=self._name)
+            opinion = replace(self._engine.examine(stream, opcodes=opcodes, shown=shown), engine=self._name)
         except Exception as error:  # noqa: BLE001 - rule 3
             opinion = self.incomplete(f"it failed ({type(error).__name__})")
         self.spent += time.monotonic() - begin
-        self._remember(key, opinion)
+        self._remember((key, shown), opinion)
         return opinion
 
-    def _remember(self, key: bytes, opinion: Opinion) -> None:
+    def _remember(self, key: tuple[bytes, bool], opinion: Opinion) -> None:
         self._known[key] = opinion
         self._kept += _size(opinion)
         while self._kept > _KEPT and len(self._known) > 1:

@@ -21,7 +21,7 @@ import time
 
 from aiverify.pickles.engine import Opinion
 
-_LENGTH = struct.Struct("<Q")
+_QUESTION, _LENGTH = struct.Struct("<Q?"), struct.Struct("<Q")
 _LONGEST_ANSWER = 1 << 20
 _ENGINE = "fickling"
 _PIPE = 1 << 20  # bytes that lie in a pipe at once, where the system lets us ask
@@ -51,13 +51,13 @@ class FicklingEngine:
             return f"{size} bytes are beyond its budget of {self._size}"
         return None
 
-    def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
+    def examine(self, stream: bytes, *, opcodes: int, shown: bool = True) -> Opinion:
         """What fickling says about ``stream``. See ``Engine``."""
         reason = self.declines(size=len(stream), opcodes=opcodes)
         if reason is not None:
             return _incomplete(reason)
         try:
-            return _opinion(self._ask(stream))
+            return _opinion(self._ask(stream, shown), shown)
         except TimeoutError:
             self.close()
             return _incomplete(f"no answer within {self._seconds:g} s")
@@ -91,14 +91,14 @@ class FicklingEngine:
                 fcntl.fcntl(child.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
         return child
 
-    def _ask(self, stream: bytes) -> dict[str, object]:
+    def _ask(self, stream: bytes, shown: bool) -> dict[str, object]:
         if self._child is None:
             self._child = self._start()
         question, answer = self._child.stdin, self._child.stdout
         assert question is not None  # noqa: S101 - Popen was given PIPE for both
         assert answer is not None  # noqa: S101
         deadline = time.monotonic() + self._seconds
-        self._send(question.fileno(), _LENGTH.pack(len(stream)), deadline)
+        self._send(question.fileno(), _QUESTION.pack(len(stream), shown), deadline)
         self._send(question.fileno(), stream, deadline)
         (length,) = _LENGTH.unpack(self._receive(answer.fileno(), _LENGTH.size, deadline))
         if length > _LONGEST_ANSWER:
@@ -147,7 +147,7 @@ def _wait(selector: selectors.BaseSelector, deadline: float) -> None:
         raise TimeoutError
 
 
-def _opinion(answer: dict[str, object]) -> Opinion:
+def _opinion(answer: dict[str, object], shown: bool) -> Opinion:
     if "incomplete" in answer:
         return _incomplete(str(answer["incomplete"])[:200])
     names = answer["names"]
@@ -156,8 +156,8 @@ def _opinion(answer: dict[str, object]) -> Opinion:
     return Opinion(
         engine=_ENGINE,
         names=frozenset((str(module), str(name)) for module, name in names),
-        severity=str(answer["severity"]),
-        source=str(answer["source"]),
+        severity=str(answer["severity"]) if shown else None,
+        source=str(answer["source"]) if shown else None,
     )
 
 

@@ -1,11 +1,12 @@
 """What a reader of a report can do next: at most a few steps, each with a command to paste where one fits.
 
-A command holds names that came with the artifact. It is quoted for a POSIX shell, and not offered at all when a word of
-it cannot be shown as it is: what one pastes is what one reads.
+A command holds names that came with the artifact. It is quoted for a POSIX shell, or for TOML where it is a line of a
+policy file, and not offered at all when a word of it cannot be shown as it is: what one pastes is what one reads.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,18 +18,32 @@ from aiverify.reporters.hostile import printable
 from aiverify.reporters.quantities import number_of
 from aiverify.rules import rules
 
+_UNKNOWN = "AIV302"
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_MAX_NAMES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do. ``text`` may hold text of the artifact; ``command`` is ready for a shell, or empty."""
+    """One thing to do. ``command`` is what to paste, into a shell or as the text says, or empty.
+
+    ``text`` is aiverify's own, in Markdown, unless it ``quotes`` something that came with the artifact.
+    """
 
     text: str
     command: str = ""
+    quotes: bool = False
 
 
 def next_steps(report: Report) -> tuple[Step, ...]:
     """What to do about ``report``, the most important first. Nothing, when all is well."""
-    return (*_examine(report), *_look_at_the_gravest(report), *_convert(report), *_name_the_signer(report))
+    return (
+        *_examine(report),
+        *_look_at_the_gravest(report),
+        *_trust(report),
+        *_convert(report),
+        *_name_the_signer(report),
+    )
 
 
 def title_of(report: Report) -> str:
@@ -44,7 +59,10 @@ def _look_at_the_gravest(report: Report) -> Iterator[Step]:
     if report.verdict.outcome is Outcome.PASS or gravest is None:
         return
     rule = rules().get(gravest.rule)
-    yield Step(rule.fix if rule else gravest.message, _command("aiverify", "explain", gravest.rule))
+    if rule is None:
+        yield Step(gravest.message, quotes=True)
+    else:
+        yield Step(rule.fix, _command("aiverify", "explain", gravest.rule))
 
 
 def _gravest(report: Report) -> Finding | None:
@@ -53,6 +71,17 @@ def _gravest(report: Report) -> Finding | None:
     files = {path for variant in report.variants if variant.name == report.verdict.variant for path in variant.files}
     concerned = [finding for finding in candidates if finding.file is None or finding.file in files]
     return max(concerned or candidates, key=lambda finding: finding.severity.rank, default=None)
+
+
+def _trust(report: Report) -> Iterator[Step]:
+    """For names that nobody knows: the line of a policy that trusts them all."""
+    if report.verdict.outcome is not Outcome.REVIEW:
+        return
+    names = sorted({str(found.evidence.get("global", "")) for found in report.findings if found.rule == _UNKNOWN})
+    if names and len(names) <= _MAX_NAMES and all(_NAME.fullmatch(name) for name in names):
+        listed = ", ".join(f'"{name}"' for name in names)
+        what = "it" if len(names) == 1 else "them"
+        yield Step(f"To trust {what} once you have looked, begin your policy file with:", f"trust.globals = [{listed}]")
 
 
 def _convert(report: Report) -> Iterator[Step]:
@@ -64,7 +93,7 @@ def _convert(report: Report) -> Iterator[Step]:
     twins = [conversion.output for conversion in report.conversions if conversion.output is not None]
     if len(twins) == len(report.conversions):
         shown = ", ".join(twins[:3]) + (f" and {len(twins) - 3} more" if len(twins) > 3 else "")
-        yield Step(f"Or load the safetensors twin: {shown}.")
+        yield Step(f"Or load the safetensors twin: {shown}.", quotes=True)
     else:
         yield Step(
             "Or take the tensors without the pickle: the checkpoint converts to safetensors.",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from aiverify.finding import Finding, Severity, Unexamined
+from aiverify.finding import Finding, Severity
 from aiverify.report import Report
 from aiverify.reporters.page import Page, columns
 from aiverify.reporters.quantities import number_of
@@ -16,8 +16,6 @@ PAYLOAD_LINES = 12
 PAYLOAD_LINES_VERBOSE = 400
 PAYLOAD_CHARACTERS = 240
 PAYLOAD_CHARACTERS_VERBOSE = 4000
-
-NOT_EXAMINED = "AIV405"
 
 _STYLE = {
     Severity.CRITICAL: "bold red",
@@ -44,14 +42,6 @@ def findings(page: Page, report: Report, verbosity: int) -> None:
     if len(ordered) > len(shown):
         left = number_of(len(ordered) - len(shown), "finding")
         page.write(Text(f"{left} of no greater weight not shown here: -v lists them", "dim"), indent=2)
-
-
-def said_to_be_unexamined(report: Report) -> Iterator[Unexamined]:
-    """Files that a finding, but no entry of ``unexamined``, reports as not examined."""
-    listed = {item.file for item in report.unexamined}
-    for finding in report.findings:
-        if finding.rule == NOT_EXAMINED and finding.file is not None and finding.file not in listed:
-            yield Unexamined(file=finding.file, member=finding.location.member, reason=finding.message)
 
 
 def _by_file(found: list[Finding]) -> list[list[Finding]]:

@@ -106,13 +106,13 @@ class Fields:
         self, name: str, names: Collection[str], defaults: Mapping[str, object] | None = None
     ) -> Iterator[Fields]:
         """The members of an array of objects, each with the fields ``names``; those with a default may be missing."""
-        for index, item in enumerate(self._array(name)):
+        for index, item in enumerate(self.values(name)):
             yield Fields(item, f"{self.place(name)}[{index}]", names, defaults)
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The members of an array of strings."""
         texts: list[str] = []
-        for index, item in enumerate(self._array(name)):
+        for index, item in enumerate(self.values(name)):
             if not isinstance(item, str):
                 raise ReporterError(f"{self.place(name)}[{index}]: must be a string, is {_kind(item)}")
             texts.append(item)
@@ -125,7 +125,8 @@ class Fields:
             raise self._wrong(name, "an object")
         return {key: json_value(item, f"{self.place(name)}.{printable(key, limit=60)}") for key, item in value.items()}
 
-    def _array(self, name: str) -> list[object]:
+    def values(self, name: str) -> list[object]:
+        """The members of an array."""
         value = self._values[name]
         if not isinstance(value, list):
             raise self._wrong(name, "an array")

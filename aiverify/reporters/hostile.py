@@ -6,7 +6,8 @@ The rules:
 - Whatever is not printable in the sense of ``str.isprintable`` is escaped: C0 and C1 controls (so escape sequences lose
   their ESC), bidi controls, zero-width characters, line separators, surrogates, private and unassigned characters.
 - So is what is printable but invisible (fillers, variation selectors), and every combining mark after three in a row.
-- What the encoding of the output cannot show is escaped too, so writing the text cannot fail.
+- What the encoding of the output cannot show is escaped too, so writing the text cannot fail; but the arrow and the
+  ellipsis of aiverify's own sentences become ``->`` and ``...``.
 - Length is limited, and the text says how much was left out.
 
 Markup is no business of this module: the reporters never parse text as markup.
@@ -20,6 +21,7 @@ MAX_CHARACTERS = 1000
 MAX_MARKS = 3
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SPELLED = {"→": "->", "…": "..."}
 # Letters and marks that are printable by category and yet draw nothing (Default_Ignorable_Code_Point of UAX #44), and
 # the empty braille pattern.
 _INVISIBLE = frozenset(
@@ -79,6 +81,8 @@ def _escape(character: str) -> str:
     code = ord(character)
     if character in _SHORT:
         return _SHORT[character]
+    if character in _SPELLED:
+        return _SPELLED[character]
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

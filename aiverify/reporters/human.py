@@ -22,14 +22,20 @@ MAX_WIDTH = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HumanReporter(Reporter):
-    """Renders for a stream of ``width`` columns that shows the characters of ``encoding``, in colour or not."""
+    """Renders for a stream of ``width`` columns that shows the characters of ``encoding``, in colour or not.
+
+    ``verbosity`` is -1 (the verdict alone), 0, or 1 and more (``-v``).
+    """
 
     width: int = PLAIN_WIDTH
     colour: bool = False
     encoding: str = "utf-8"
+    verbosity: int = 0
 
     @classmethod
-    def for_stream(cls, stream: TextIO, environ: Mapping[str, str] = os.environ) -> HumanReporter:
+    def for_stream(
+        cls, stream: TextIO, environ: Mapping[str, str] = os.environ, *, verbosity: int = 0
+    ) -> HumanReporter:
         """What suits ``stream``: colour on a terminal, unless ``NO_COLOR`` is set or ``TERM`` is ``dumb``."""
         terminal = stream.isatty()
         return cls(
@@ -37,13 +43,14 @@ class HumanReporter(Reporter):
             # https://no-color.org: any value that is not empty counts.
             colour=terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb",
             encoding=getattr(stream, "encoding", None) or "utf-8",
+            verbosity=verbosity,
         )
 
-    def render(self, reports: Sequence[Report], *, verbosity: int = 0) -> str:
+    def render(self, reports: Sequence[Report]) -> str:
         """Verdict, steps and evidence of each report; a summary follows when there are several."""
         if not reports:
             raise ReporterError("there is no report to show")
-        if verbosity < 0 and not self.colour:
+        if self.verbosity < 0 and not self.colour:
             from aiverify.reporters import quiet
 
             return "".join(quiet.verdict_line(report, self.encoding) for report in reports)
@@ -52,13 +59,13 @@ class HumanReporter(Reporter):
 
         page = Page(width=self.width, colour=self.colour, encoding=self.encoding)
         for index, report in enumerate(reports):
-            if verbosity < 0:
+            if self.verbosity < 0:
                 sections.verdict_line(page, report)
                 continue
             if index:
                 page.rule()
-            sections.whole(page, report, verbosity)
-        if len(reports) > 1 and verbosity >= 0:
+            sections.whole(page, report, self.verbosity)
+        if len(reports) > 1 and self.verbosity >= 0:
             page.rule()
             sections.summary(page, reports)
         return page.text()

@@ -17,10 +17,9 @@ class Reporter(ABC):
     """A way to say what a run over one or several targets came to."""
 
     @abstractmethod
-    def render(self, reports: Sequence[Report], *, verbosity: int = 0) -> str:
+    def render(self, reports: Sequence[Report]) -> str:
         """The reports as one text that ends with a newline.
 
-        ``verbosity`` is -1 (quiet), 0, or 1 and more (``-v``); forms that machines read ignore it. Raises ReporterError
-        when there is no report, because an empty run must not look like one that passed, and when a value has no place
-        in the form.
+        Raises ReporterError when there is no report, because an empty run must not look like one that passed, and when
+        a value has no place in the form.
         """

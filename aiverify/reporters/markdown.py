@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from aiverify.finding import Finding, Severity
 from aiverify.report import Outcome, Report
@@ -28,10 +29,13 @@ _WEIGHTS = {"verified": "✅", "unpinned": "⚠️", "unchecked": "❔", "failed
 _BACKTICKS = re.compile("`+")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarkdownReporter(Reporter):
-    """Writes a comment."""
+    """Writes a comment. A ``verbosity`` above 0 has it say more."""
 
-    def render(self, reports: Sequence[Report], *, verbosity: int = 0) -> str:
+    verbosity: int = 0
+
+    def render(self, reports: Sequence[Report]) -> str:
         """A summary when there are several reports, and a section for each."""
         if not reports:
             raise ReporterError("there is no report to write")
@@ -39,7 +43,7 @@ class MarkdownReporter(Reporter):
         if len(reports) > 1:
             lines += _summary(reports)
         for report in reports:
-            lines += _section(report, verbosity)
+            lines += _section(report, self.verbosity)
         return _cut(lines)
 
 
@@ -92,7 +96,7 @@ def _steps(report: Report) -> Iterator[str]:
     yield "**What to do**"
     yield ""
     for step in found:
-        yield f"- {_code(step.text)}" if _is_hostile(step.text) else f"- {step.text}"
+        yield f"- {_code(step.text) if step.quotes else step.text}"
         if step.command:
             yield f"  {_code(step.command)}"
     yield ""
@@ -148,10 +152,6 @@ def _unexamined(report: Report) -> Iterator[str]:
     yield ""
     yield "</details>"
     yield ""
-
-
-def _is_hostile(text: str) -> bool:
-    return printable(text) != text or any(mark in text for mark in "`<>[]|@*_\\&~")
 
 
 def _code(text: str) -> str:

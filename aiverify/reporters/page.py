@@ -51,8 +51,6 @@ class Page:
 
     def say(self, text: str, style: str = "", *, limit: int = 1000) -> Text:
         """Text from anywhere, made harmless, as one unbroken line."""
-        if not self._fancy:
-            text = text.replace("→", "->")
         return Text(printable(text, encoding=self._encoding, limit=limit), style)
 
     def write(self, content: RenderableType, *, indent: int = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiverify.report import Report
 from aiverify.reporters.advice import title_of
-from aiverify.reporters.hostile import can_show, printable
+from aiverify.reporters.hostile import printable
 from aiverify.reporters.quantities import duration, number_of, size
 
 
@@ -20,7 +20,5 @@ def verdict_line(report: Report, encoding: str) -> str:
     """The verdict on exactly one line, however long, as ``sections.verdict_line`` writes it without colours."""
     variant = report.verdict.variant
     parts = [title_of(report), "" if variant is None else f" ({variant})"]
-    if not can_show("✓✗→│─", encoding):
-        parts = [part.replace("→", "->") for part in parts]
     title = "".join(printable(part, encoding=encoding, limit=1000) for part in parts)
     return f"{report.verdict.outcome.value.upper():<6}  {title}  {facts(report)}\n"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from aiverify.finding import Unexamined
 from aiverify.report import Outcome, Report, SignatureResult
 from aiverify.reporters import evidence
 from aiverify.reporters.advice import next_steps, title_of
 from aiverify.reporters.page import Page, columns
 from aiverify.reporters.quantities import number_of
 from aiverify.reporters.quiet import facts
+from aiverify.reporters.unexamined import by_reason, place
 
 MAX_LISTED = 10
 
@@ -198,9 +198,7 @@ def conversions(page: Page, report: Report, verbosity: int) -> None:
 
 def unexamined(page: Page, report: Report, verbosity: int) -> None:
     """What nobody looked at, under the reasons why."""
-    groups: dict[str, list[Unexamined]] = {}
-    for item in (*report.unexamined, *evidence.said_to_be_unexamined(report)):
-        groups.setdefault(item.reason, []).append(item)
+    groups = by_reason(report)
     if not groups:
         return
     page.heading("Not examined")
@@ -208,8 +206,7 @@ def unexamined(page: Page, report: Report, verbosity: int) -> None:
         page.write(page.say(reason), indent=2)
         shown = items if verbosity > 0 else items[:MAX_LISTED]
         for item in shown:
-            name = item.file if item.member is None else f"{item.file}, member {item.member}"
-            page.write(page.say(name, "dim"), indent=4)
+            page.write(page.say(place(item), "dim"), indent=4)
         if len(items) > len(shown):
             page.write(Text(f"and {len(items) - len(shown)} more: -v lists them", "dim"), indent=4)
 

@@ -56,6 +56,11 @@ class Repository:
         return (part for part in self.parts.values() if part.format in kinds)
 
     @property
+    def has_texts(self) -> bool:
+        """Whether a part is a text of any kind, configuration and code included."""
+        return any(part.format in _TEXTS for part in self.parts.values())
+
+    @property
     def texts(self) -> Iterator[tuple[Part, str]]:
         """What people and loaders read, with its text: no vocabularies, nothing above a megabyte."""
         for part in self.of(*_TEXTS):

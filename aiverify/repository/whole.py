@@ -1,8 +1,12 @@
-"""Findings that need several files of an artifact, once each of them was examined on its own."""
+"""Findings that need several files of an artifact, once each of them was examined on its own.
+
+Most artifacts that are scanned are weights and little else: what judges code and texts is imported where there are any.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from aiverify.advisories.loaders import vulnerable
 from aiverify.advisories.snapshot import known
@@ -10,14 +14,11 @@ from aiverify.artifact import Fetched
 from aiverify.digests.hashing import Digest
 from aiverify.finding import Finding
 from aiverify.formats.interface import Examination
-from aiverify.repository.base_model import Fetch, compared_with_base
-from aiverify.repository.code import reached
-from aiverify.repository.instructions import instructions
-from aiverify.repository.native import not_needed
-from aiverify.repository.secrets import secrets
 from aiverify.repository.shadowing import shadowing
-from aiverify.repository.shards import check_shards
 from aiverify.repository.subject import Part, Repository
+
+if TYPE_CHECKING:
+    from aiverify.repository.base_model import Fetch
 
 
 def judged(
@@ -32,18 +33,43 @@ def judged(
     named = _named(findings)
     pickled = {path for path, examination in examinations.items() if examination.checkpoint is not None}
     misplaced = {item.file for item in findings if item.rule == "AIV407" and item.file is not None}
-    findings = reached(repository, findings)
+    names_code = any(item.rule == "AIV501" for item in findings)
+    if names_code:
+        findings = _with_code(repository, findings)
     formats = {path: examination.format.value for path, examination in examinations.items()}
     return [
         *findings,
-        *not_needed(repository, findings),
         *shadowing(repository, named),
-        *check_shards(repository, pickled, misplaced),
-        *instructions(repository),
-        *(compared_with_base(repository, fetch) if fetch is not None else ()),
-        *secrets(repository),
-        *vulnerable(formats, known().advisories, names_code=any(item.rule == "AIV501" for item in findings)),
+        *(_in_texts(repository, pickled, misplaced) if repository.has_texts else ()),
+        *(_beside_its_base(repository, fetch) if fetch is not None else ()),
+        *vulnerable(formats, known().advisories, names_code=names_code),
     ]
+
+
+def _with_code(repository: Repository, findings: Sequence[Finding]) -> list[Finding]:
+    """``findings`` with what is known of the code that configurations name."""
+    from aiverify.repository.code import reached
+    from aiverify.repository.native import not_needed
+
+    findings = reached(repository, findings)
+    return [*findings, *not_needed(repository, findings)]
+
+
+def _in_texts(repository: Repository, pickled: Collection[str], misplaced: Collection[str]) -> Iterator[Finding]:
+    """What configurations and texts say, of other files too."""
+    from aiverify.repository.instructions import instructions
+    from aiverify.repository.secrets import secrets
+    from aiverify.repository.shards import check_shards
+
+    yield from check_shards(repository, pickled, misplaced)
+    yield from instructions(repository)
+    yield from secrets(repository)
+
+
+def _beside_its_base(repository: Repository, fetch: Fetch) -> list[Finding]:
+    from aiverify.repository.base_model import compared_with_base
+
+    return compared_with_base(repository, fetch)
 
 
 def _repository(fetched: Fetched, digests: Sequence[Digest], examinations: Mapping[str, Examination]) -> Repository:

@@ -30,7 +30,8 @@ from aiverify.demo.hub import LocalHub
 from aiverify.errors import UsageError
 from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule, read_policy
 from aiverify.report import Outcome, Report
-from aiverify.reporters.json import JsonReporter, load
+from aiverify.reporters.json import JsonReporter
+from aiverify.reporters.reading import load
 from aiverify.signatures.interface import MalformedError
 from aiverify.signers import CertificateSigner, Expectation, KeylessSigner, KeySigner, Threshold
 from aiverify.version import __version__

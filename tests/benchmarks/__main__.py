@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.benchmarks.conversion import TORCH, conversions
 from tests.benchmarks.guarding import guarding
 from tests.benchmarks.hub import hub
+from tests.benchmarks.installing import installing
 from tests.benchmarks.measuring import Case, checkpoint, measure_all, show, workspace
 from tests.benchmarks.scanning import scanning
 from tests.benchmarks.sealing import sealing
@@ -22,7 +23,7 @@ from tests.benchmarks.signatures import signatures
 
 AIVERIFY = [sys.executable, "-m", "aiverify"]
 HASH = "import hashlib, sys; hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256')"
-SECTIONS = ("main", "scanning", "conversion", "signatures", "hub", "guard", "store")
+SECTIONS = ("main", "scanning", "conversion", "signatures", "hub", "guard", "store", "install")
 
 
 def main_job(work: Path, megabytes: int) -> list[Case]:
@@ -87,6 +88,9 @@ def main() -> None:
     if "store" in sections:
         with workspace(disk=True) as work:
             sealing(work, 20 if options.quick else round(options.gigabytes * 1000), repeat)
+    if "install" in sections:
+        with workspace(disk=True) as work:
+            installing(work, repeat)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import warnings
 from pathlib import Path
 
@@ -168,6 +169,24 @@ def test_with_salvage_it_stops_only_itself_and_is_named(mixed, tmp_path):
     receipt = json.loads((tmp_path / "out" / "good.safetensors.receipt.json").read_bytes())
     assert receipt["predicate"]["salvaged"] is False
     assert Machine(tmp_path).run("convert", mixed, "-o", "again", "--salvage").code == 2
+
+
+def test_with_salvage_one_with_damaged_bytes_stops_only_itself(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name, value in (("a.bin", 3.0), ("b.bin", 5.0), ("c.bin", 7.0)):
+        torch.save({"w": torch.full((64,), value)}, folder / name)
+    content = (folder / "b.bin").read_bytes()
+    (folder / "b.bin").write_bytes(content.replace(struct.pack("<f", 5.0) * 64, struct.pack("<f", 9.0) * 64))
+    failed = Machine(tmp_path).run("convert", folder, "-o", "whole")
+    assert failed.code == 2
+    assert "its CRC-32 is" in failed.err
+    assert not (tmp_path / "whole").exists()
+    report = api.convert(folder, tmp_path / "out", salvage=True)
+    assert report.verdict.outcome is Outcome.ERROR
+    assert any(reason.startswith("b.bin: not converted: storage '0': its CRC-32") for reason in report.verdict.reasons)
+    assert {path for path in files_below(tmp_path / "out") if path.endswith("rs")} == {"a.safetensors", "c.safetensors"}
+    assert [item.source for item in report.conversions] == ["a.bin", "c.bin"]
 
 
 def test_a_blocked_one_among_them_marks_every_receipt_as_salvaged(mixed, tmp_path):

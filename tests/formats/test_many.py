@@ -16,9 +16,10 @@ import pickle_builder as b
 import pytest
 from end_to_end import SAMPLES, Machine
 
-from aiverify.formats import many
+from aiverify.formats import crew
+from aiverify.formats.crew import WorkerError
 from aiverify.formats.interface import FormatError
-from aiverify.formats.many import Subject, WorkerError, examine_many
+from aiverify.formats.many import Subject, examine_many
 from aiverify.formats.worker import packed
 from aiverify.pickles.engine import EngineError
 from aiverify.progress import Silent
@@ -32,7 +33,7 @@ from aiverify.pickles.engine import Opinion
 class Engine:
     def declines(self, *, size, opcodes):
         return None
-    def examine(self, stream, *, opcodes):
+    def examine(self, stream, *, opcodes, shown):
         with open({log!r}, "ab", buffering=0) as log:
             log.write(stream.hex().encode() + b"\\n")
         if b"crash" in stream:
@@ -147,7 +148,7 @@ def test_who_waits_for_the_opinion_of_a_process_that_died_asks_for_itself(subjec
 
 
 def test_a_file_that_takes_for_ever_is_given_up(subjects, noting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "SECONDS", 3.0)
+    monkeypatch.setattr(crew, "SECONDS", 3.0)
     files = subjects(said("a"), said("hang"), said("b"))
     results = list(examine_many(files, engines=["noting"], progress=Silent(), processes=2))
     assert [[item.reason for item in result.unexamined] for result in results] == [
@@ -158,7 +159,7 @@ def test_a_file_that_takes_for_ever_is_given_up(subjects, noting: Path, monkeypa
 
 
 def test_after_many_deaths_the_rest_is_unexamined(subjects, noting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_MAX_DEATHS", 2)
+    monkeypatch.setattr(crew, "_MAX_DEATHS", 2)
     files = subjects(*[said(f"crash {number}") for number in range(9)])
     results = list(examine_many(files, engines=["noting"], progress=Silent(), processes=2))
     assert all(result.unexamined for result in results)
@@ -197,28 +198,28 @@ say(b'{"ready": true}')
     ],
 )
 def test_nonsense_from_a_process_is_no_pass(subjects, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    monkeypatch.setattr(many, "_BOOT", program)
-    monkeypatch.setattr(many, "_MAX_DEATHS", 2)
+    monkeypatch.setattr(crew, "_BOOT", program)
+    monkeypatch.setattr(crew, "_MAX_DEATHS", 2)
     for result in examine_many(subjects(said("a"), said("b"), said("c")), progress=Silent(), processes=2):
         assert result.unexamined
 
 
 def test_an_answer_nobody_asked_for_is_no_pass(subjects, monkeypatch: pytest.MonkeyPatch) -> None:
     # The first process is given both files: the second one has nothing to answer, and does.
-    monkeypatch.setattr(many, "_BOOT", f"{READY}say(b'{{\"index\": 1}}'); sys.stdin.read()")
-    monkeypatch.setattr(many, "_MAX_DEATHS", 3)
+    monkeypatch.setattr(crew, "_BOOT", f"{READY}say(b'{{\"index\": 1}}'); sys.stdin.read()")
+    monkeypatch.setattr(crew, "_MAX_DEATHS", 3)
     for result in examine_many(subjects(said("a"), said("b")), progress=Silent(), processes=2):
         assert result.unexamined
 
 
 def test_processes_that_cannot_be_started_are_an_error(subjects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_BOOT", "raise SystemExit(1)")
+    monkeypatch.setattr(crew, "_BOOT", "raise SystemExit(1)")
     with pytest.raises(WorkerError):
         list(examine_many(subjects(said("a"), said("b")), progress=Silent(), processes=2))
 
 
 def test_little_work_starts_no_process(subjects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_BOOT", "raise SystemExit(1)")
+    monkeypatch.setattr(crew, "_BOOT", "raise SystemExit(1)")
     assert len(list(examine_many(subjects(*[said("a")] * 20), progress=Silent()))) == 20
     large = [Subject(location=file.location, path=file.path, size=1 << 30) for file in subjects(said("a"), said("b"))]
     assert len(list(examine_many(large, progress=Silent()))) == 2

@@ -36,8 +36,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return tuple(work(machine, how, str(models), str(machine.home / "store")) for how in ("plain", "guarded"))
 
 
-@pytest.mark.parametrize("part", ["transformers_models", "loaders", "pools", "estimators"])
+PARTS = ["transformers_models", "loaders", "pools", "threads_and_tasks", "training", "caches", "estimators"]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_results_are_equal(results: tuple[Any, Any], part: str) -> None:
     plain, guarded = results
     assert plain[part]
     assert guarded[part] == plain[part]
+
+
+def test_nothing_is_left_out(results: tuple[Any, Any]) -> None:
+    assert set(results[0]) == set(PARTS)
+
+
+def test_children_are_guarded_where_the_script_guards_them(results: tuple[Any, Any]) -> None:
+    assert {method: found[-1] for method, found in results[1]["pools"].items()} == {
+        "fork": True,
+        "spawn": True,
+        "forkserver": True,
+    }

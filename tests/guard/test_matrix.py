@@ -12,18 +12,40 @@ from pathlib import Path
 import guarded_files
 import pytest
 from end_to_end import Machine
+from guarded_swaps import SWAPPED, SWAPS
 
 CHILD = Path(guarded_files.__file__).with_name("guarded_loads.py")
 BENIGN = {
     *("torch.load good", "torch.load early good", "joblib.load good", "joblib.load compressed", "np.load good"),
     *("np.load objects", "safetensors good", "safetensors bytes", "pickle good", "bytes that are called like a model"),
+    *("pd.read_pickle good", "joblib.load good while another thread loads"),
     *("own functions", "own results while another thread loads", "the load itself", "a load that reads another pickle"),
-    *("before the swap: rename", "before the swap: in place", "before the swap: link"),
-    *("EXT of a harmless name, first", "EXT of a harmless name, second"),
+    *(f"before a swap {how}: {kind}" for how in SWAPS for kind in SWAPPED),
+    *("a swap while it is loaded, mmap False", "a swap while it is loaded, mmap True"),
+    *(f"{where} good.joblib" for where in ("asyncio", "a pool of threads", "a pool of processes")),
+    *("a file that is exchanged all the time", "EXT of a harmless name, first", "EXT of a harmless name, second"),
 }
 
 # A load function that was stored away, and a file that is not called like a model: PyTorch refuses, by the environment.
 HARDENED = "held torch.load evil-renamed.dat"
+
+# Somebody else's line of Python, before the script and unknown to it, as a site hook or a wrapper would run it.
+STARTED = """
+import aiverify, os, runpy, sys
+aiverify.protect()
+sys.argv[:1] = []
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+#: How the guard comes into the child: what it is told, and the words before its script.
+ACTIVATIONS = {
+    "protect, then import": ("before", ()),
+    "import, then protect": ("after", ()),
+    "guard, then import": ("scope-before", ()),
+    "import, then guard": ("scope-after", ()),
+    "from outside": ("outside", ("-c", STARTED)),
+    "aiverify run": ("outside", ("-m", "aiverify", "run", "--", sys.executable)),
+}
 
 
 @dataclass(frozen=True)
@@ -41,13 +63,17 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["before", "after", "scope"])
+@pytest.fixture(scope="module", params=ACTIVATIONS)
 def run(request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    machine = Machine(tmp_path_factory.mktemp(request.param))
+    told, words = ACTIVATIONS[request.param]
+    machine = Machine(tmp_path_factory.mktemp("machine"))
     shutil.copytree(samples, machine.here, dirs_exist_ok=True)
     guarded_files.attacks(machine.here)
-    command = [sys.executable, str(CHILD), request.param, str(machine.here), str(machine.home / "store")]
-    ran = subprocess.run(command, env=machine.environ(), capture_output=True, text=True, timeout=120)
+    store = str(machine.home / "store")
+    command = [sys.executable, *words, str(CHILD), told, str(machine.here), store]
+    ran = subprocess.run(
+        command, env=machine.environ(AIVERIFY_STORE=store), capture_output=True, text=True, timeout=120
+    )
     assert ran.stdout, ran.stderr
     return Run(json.loads(ran.stdout), ran.returncode, ran.stderr, machine.here)
 
@@ -58,7 +84,7 @@ def test_no_payload_runs(run: Run) -> None:
 
 def test_every_attack_is_refused_by_the_guard(run: Run) -> None:
     others = {name: said for name, said in run.results.items() if name not in BENIGN | {"no such file", HARDENED}}
-    assert len(others) > 60
+    assert len(others) > 120
     assert {name: said for name, said in others.items() if said != "refused"} == {}
 
 

@@ -45,12 +45,14 @@ class Says:
     def __init__(self, **opinion) -> None:
         self.opinion = Opinion(engine="other", **opinion)
         self.streams = []
+        self.shown = []
 
     def declines(self, *, size: int, opcodes: int) -> str | None:
         return None
 
-    def examine(self, stream: bytes, *, opcodes: int) -> Opinion:
+    def examine(self, stream: bytes, *, opcodes: int, shown: bool) -> Opinion:
         self.streams.append((stream, opcodes))
+        self.shown.append(shown)
         return self.opinion
 
     def close(self) -> None:
@@ -89,8 +91,8 @@ def test_each_stream_of_a_file_gets_its_own_opinion(engine, look):
 
 def test_an_opinion_about_a_later_stream_says_nothing_of_an_earlier_one(look):
     class Once(Says):
-        def examine(self, stream, *, opcodes):
-            answer = super().examine(stream, opcodes=opcodes)
+        def examine(self, stream, *, opcodes, shown):
+            answer = super().examine(stream, opcodes=opcodes, shown=shown)
             return answer if len(self.streams) > 1 else Opinion(engine="other", incomplete="tired")
 
     examination = look(RUN + b.stream(b"N"), Once())
@@ -193,7 +195,7 @@ def test_a_long_constant_does_not_make_it_slow_or_its_answer_long(engine):
 
 def test_what_an_engine_raises_is_an_incomplete_opinion(look):
     class Broken(Says):
-        def examine(self, stream, *, opcodes):
+        def examine(self, stream, *, opcodes, shown):
             raise RuntimeError("no")
 
     class Refusing(Says):
@@ -224,6 +226,28 @@ def test_identical_streams_are_examined_once():
     answers.append(engines.opinions(other + stream, len(other), len(other + stream), 3))
     assert answers == [[Opinion(engine="one", severity="odd")]] * 4
     assert said.streams == [(stream, 3)]
+
+
+def test_a_stream_is_examined_again_when_more_of_the_opinion_is_to_be_shown():
+    said = Says()
+    engines = Engines([("one", said)])
+    for shown in (False, False, True, True, False):
+        engines.opinions(b"N.", 0, 2, 2, shown=shown)
+    assert said.shown == [False, True]
+
+
+def test_only_an_opinion_about_something_dangerous_is_going_to_be_shown(look):
+    for stream, shown in ((b.stream(b"N"), False), (RUN, True), (b.stream(b.call("odd.name")), False)):
+        said = Says()
+        look(stream, said)
+        assert said.shown == [shown]
+
+
+@pytest.mark.parametrize("stream", [RUN, b.stream(b.call("collections.OrderedDict")), b.stream(b"N")])
+def test_what_is_not_shown_is_not_worked_out_and_the_names_are_the_same(engine, stream):
+    whole, bare = (engine.examine(stream, opcodes=9, shown=shown) for shown in (True, False))
+    assert None not in (whole.severity, whole.source)
+    assert bare == Opinion(engine="fickling", names=whole.names)
 
 
 def test_the_memory_for_opinions_is_bounded(monkeypatch):
@@ -276,7 +300,7 @@ def answering(monkeypatch):
 def answer(raw: bytes) -> str:
     framed = struct.pack("<Q", len(raw)) + raw
     speak = f"sys.stdout.buffer.write({framed!r}); sys.stdout.flush()"
-    return f"import sys, time; sys.stdin.buffer.read(8); {speak}; time.sleep(60)"
+    return f"import sys, time; sys.stdin.buffer.read(9); {speak}; time.sleep(60)"
 
 
 @pytest.mark.parametrize(
@@ -432,16 +456,17 @@ def test_the_child_can_still_read():
 
 
 def test_the_child_answers_with_names_severity_and_source():
-    said = fickling_child._examine(RUN)
+    said = fickling_child._examine(RUN, shown=True)
     assert said["names"] == [("os", "system")]
     assert "system" in said["source"]
-    assert fickling_child._examine(b"\x80\x04\xff")["incomplete"]
-    assert fickling_child._examine(b"")["incomplete"]
+    for shown in (True, False):
+        assert fickling_child._examine(b"\x80\x04\xff", shown=shown)["incomplete"]
+        assert fickling_child._examine(b"", shown=shown)["incomplete"]
 
 
 def test_the_child_reads_until_its_input_ends():
     command = [sys.executable, "-I", "-c", fickling_engine._BOOT, "20", *sys.path]
-    question = b"".join(struct.pack("<Q", len(stream)) + stream for stream in (RUN, b"N."))
+    question = b"".join(struct.pack("<Q?", len(stream), False) + stream for stream in (RUN, b"N."))
     done = subprocess.run(command, input=question, capture_output=True, timeout=60, check=True, env=UNMEASURED)
     answers, rest = [], done.stdout
     while rest:

@@ -48,6 +48,8 @@ def test_what_cannot_be_seen_is_spelled_out(text: str, shown: str) -> None:
 def test_what_the_encoding_cannot_show_is_spelled_out() -> None:
     assert printable("caf\u00e9", encoding="ascii") == "caf\\xe9"
     assert printable("\u6a21", encoding="latin-1") == "\\u6a21"
+    assert printable("a → b…", encoding="latin-1") == "a -> b..."
+    assert printable("a → b…", encoding="cp1252") == "a -> b…"
 
 
 def test_a_pile_of_combining_marks_is_cut_down() -> None:

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import termios
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,7 +35,7 @@ ENCODINGS = st.sampled_from(["utf-8", "ascii", "latin-1", "cp1252"])
 
 
 def render(*several: Report, width: int = 80, verbosity: int = 0, encoding: str = "utf-8", colour: bool = False) -> str:
-    return HumanReporter(width=width, encoding=encoding, colour=colour).render(several, verbosity=verbosity)
+    return HumanReporter(width=width, encoding=encoding, colour=colour, verbosity=verbosity).render(several)
 
 
 # --- hostile text
@@ -58,7 +59,7 @@ def test_lines_keep_to_the_width_unless_they_are_commands(
     one: Report, width: int, encoding: str, verbosity: int
 ) -> None:
     for line in render(one, width=width, encoding=encoding, verbosity=verbosity).splitlines():
-        assert cell_len(line) <= width or line.startswith("    aiverify ")
+        assert cell_len(line) <= width or line.startswith(("    aiverify ", "    trust.globals = "))
         assert line == line.rstrip()
 
 
@@ -140,8 +141,8 @@ def test_the_quiet_line_is_the_same_with_and_without_rich(encoding: str) -> None
     hostile = replace(hostile, artifact=replace(hostile.artifact, source=SourceKind.FOLDER))
     converted = replace(hostile, verdict=replace(hostile.verdict, variant="pytorch → twin"))
     reports = [*every_kind(), hostile, converted]
-    plain = HumanReporter(encoding=encoding).render(reports, verbosity=-1)
-    coloured = HumanReporter(encoding=encoding, colour=True).render(reports, verbosity=-1)
+    plain = HumanReporter(encoding=encoding, verbosity=-1).render(reports)
+    coloured = HumanReporter(encoding=encoding, colour=True, verbosity=-1).render(reports)
     assert STYLE.sub("", coloured) == plain
 
 
@@ -289,6 +290,29 @@ def test_commands_can_be_pasted_however_narrow_the_terminal() -> None:
             *("--cert-identity", "ada@acme.example", "--cert-oidc-issuer", "https://accounts.example"),
         ],
     ]
+
+
+def unknown(*names: str) -> Report:
+    found = (finding("AIV302", f"names {name}", file="a.bin", evidence={"global": name}) for name in names)
+    return replace(to_review(), findings=tuple(found))
+
+
+def test_the_line_of_a_policy_that_trusts_unknown_names_can_be_pasted() -> None:
+    lines = render(unknown("mylib.Settings", "apex.amp.Opt", "mylib.Settings"), width=40).splitlines()
+    (line,) = [line for line in lines if line.startswith("    trust.globals")]
+    assert tomllib.loads(line) == {"trust": {"globals": ["apex.amp.Opt", "mylib.Settings"]}}
+
+
+@pytest.mark.parametrize(
+    "names", [["a.b", 'c.d"]\nreview_at = "high'], ["a.b", "\u0430.b"], [f"a.b{n}" for n in range(9)]]
+)
+def test_names_that_are_none_or_too_many_are_not_offered_for_trust(names: list[str]) -> None:
+    assert "trust.globals =" not in render(unknown(*names))
+
+
+def test_trust_is_not_offered_for_what_blocks() -> None:
+    blocking = replace(unknown("a.b"), verdict=Verdict(outcome=Outcome.BLOCK, reasons=("other",)))
+    assert "trust.globals =" not in render(blocking)
 
 
 def test_nothing_is_to_be_done_about_a_pass() -> None:

@@ -18,18 +18,11 @@ from aiverify.artifact import FileClass, SourceKind
 from aiverify.errors import AiverifyError
 from aiverify.finding import Finding, Severity
 from aiverify.report import Outcome, Report
+from aiverify.reporters.document import document, to_dict
 from aiverify.reporters.fields import MAX_DEPTH
 from aiverify.reporters.interface import ReporterError
-from aiverify.reporters.json import (
-    MAX_BYTES,
-    SIGNATURE_KINDS,
-    SIGNATURE_OUTCOMES,
-    JsonReporter,
-    from_dict,
-    load,
-    load_all,
-    to_dict,
-)
+from aiverify.reporters.json import JsonReporter
+from aiverify.reporters.reading import MAX_BYTES, SIGNATURE_KINDS, SIGNATURE_OUTCOMES, from_dict, load, load_all
 from aiverify.rules import rules
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text("utf-8"))
@@ -52,6 +45,14 @@ def form_of(one: Report) -> dict[str, object]:
 @given(reports)
 def test_a_report_survives_being_saved_and_loaded(one: Report) -> None:
     assert load(render(one)) == one
+
+
+@SOME
+@given(st.lists(reports, min_size=1, max_size=3))
+def test_reports_and_their_document_are_the_same_thing_in_two_forms(several: list[Report]) -> None:
+    read = load_all(json.dumps(document(several)))
+    assert read == tuple(several)
+    assert document(read) == document(several)
 
 
 @SOME
@@ -157,10 +158,13 @@ FULL = replace(
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("schema_version",), "2.0", "schema_version: must be one of 1.0, is '2.0'"),
+        (("schema_version",), "2.0", "schema_version: is 2.0, and this aiverify reads 1.0"),
+        (("schema_version",), 1, "schema_version: must be a version such as '1.0'"),
+        (("schema_version",), "1.0\n", "schema_version: must be a version such as '1.0'"),
         (("tool",), "", "tool: is not of the expected form"),
         (("started_at",), "yesterday", "started_at: is not of the expected form"),
         (("started_at",), "2026-05-04T12:30:00Z\n", "started_at: is not of the expected form"),
+        (("started_at",), "2026-02-30T12:30:00Z", "started_at: there is no such time"),
         (("duration_s",), -1, "duration_s: must be a number from 0"),
         (("duration_s",), True, "duration_s: must be a number, is a boolean"),
         (("target",), None, "target: must be a string, is null"),
@@ -231,6 +235,30 @@ def test_what_is_no_report_is_refused(text: str | bytes, message: str) -> None:
         load_all(text)
 
 
+@pytest.mark.parametrize(
+    ("version", "hint"), [("0.9", "Verify again"), ("1.1", "Update aiverify"), ("2.0", "Update aiverify")]
+)
+def test_another_version_of_the_schema_is_refused_with_the_way_out(version: str, hint: str) -> None:
+    # Its other fields may be anything: the version is looked at first.
+    nested = {"schema_version": "1.0", "reports": [{"schema_version": version}], "outcome": "pass"}
+    for form, place in (
+        ({"schema_version": version, "surprise": 1}, "schema_version"),
+        ({"schema_version": version, "reports": 1}, "schema_version"),
+        (nested, "reports[0].schema_version"),
+    ):
+        with pytest.raises(ReporterError) as caught:
+            load_all(json.dumps(form))
+        assert str(caught.value).startswith(f"{place}: is {version}")
+        assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("foreign", [{}, {"runs": [], "version": "2.1.0"}, {"bomFormat": "CycloneDX"}, {"_type": "x"}])
+def test_foreign_json_is_told_what_a_report_is(foreign: dict[str, object]) -> None:
+    with pytest.raises(ReporterError, match=r"^schema_version: is missing$") as caught:
+        load_all(json.dumps(foreign))
+    assert "--format json" in caught.value.hint
+
+
 def test_a_run_that_claims_a_better_outcome_than_its_reports_is_refused() -> None:
     form = json.loads(render(*every_kind()))
     form["outcome"] = "pass"
@@ -269,7 +297,7 @@ def test_the_schema_is_a_valid_schema() -> None:
 
 
 # Fields that came after the first release; a saved report may lack them.
-LATER = {"signature": ("root", "partial", "files"), "report": ("attestations",)}
+LATER = {"signature": ("root", "partial", "files"), "report": ("attestations", "layers"), "conversion": ("sha256",)}
 
 
 def test_every_object_of_the_schema_is_closed_and_complete() -> None:

@@ -17,7 +17,7 @@ _SPAN = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 
 
 def text(*found: Report, verbosity: int = 0) -> str:
-    return MarkdownReporter().render(found, verbosity=verbosity)
+    return MarkdownReporter(verbosity=verbosity).render(found)
 
 
 def outside_of_code(markdown: str) -> str:

@@ -8,7 +8,8 @@ A table is one of these, and nothing besides:
 - ``all_of`` or ``any_of``, a list of tables;
 - ``threshold``, a number, and ``of``, a list of tables that are none of the last two.
 
-Files are taken relative to the policy file. Everything else is an error that names the key.
+In place of a file its text may stand (PEM). Files are taken relative to the policy file; a policy that is no file of
+this machine can name none. Everything else is an error that names the key.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from aiverify.errors import AiverifyError, UsageError
 from aiverify.signers import AllOf, AnyOf, CertificateSigner, Expectation, KeylessSigner, KeySigner, Signer, Threshold
 
 MAX_DEPTH = 8
+_PEM = "-----BEGIN "
 
 _CLAIMS = ("source_repository", "source_ref", "workflow")
 
@@ -30,10 +32,15 @@ class SignerTableError(AiverifyError):
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}")
+        self.key = key
+        self.problem = problem
 
 
-def read_expectation(table: Mapping[str, Any], key: str, folder: Path, depth: int = 0) -> Expectation:
-    """The expectation in ``table``, which stands at ``key`` of a policy file in ``folder``. Raises SignerTableError."""
+def read_expectation(table: Mapping[str, Any], key: str, folder: Path | None, depth: int = 0) -> Expectation:
+    """The expectation in ``table``, which stands at ``key`` of a policy file in ``folder`` (``None``: in no folder).
+
+    Raises SignerTableError.
+    """
     if depth > MAX_DEPTH:
         raise SignerTableError(key, f"is nested more than {MAX_DEPTH} levels deep")
     form = _form(table, key)
@@ -66,7 +73,7 @@ def _form(table: Mapping[str, Any], key: str) -> str:
 class _Table:
     """One table, and where it stands."""
 
-    def __init__(self, values: Mapping[str, Any], key: str, folder: Path, depth: int) -> None:
+    def __init__(self, values: Mapping[str, Any], key: str, folder: Path | None, depth: int) -> None:
         self._values = values
         self._key = key
         self._folder = folder
@@ -83,10 +90,21 @@ class _Table:
 
     def file(self, name: str, what: str) -> tuple[bytes, str]:
         path = self.text(name)
+        if path.lstrip().startswith(_PEM):
+            return self._inline(name, path, what)
+        if self._folder is None:
+            problem = f"the policy is not a file, and cannot name one: write the {what} here, as text (PEM)"
+            raise SignerTableError(f"{self._key}.{name}", problem)
         try:
             return (self._folder / path).read_text("ascii").encode(), path
         except (OSError, ValueError):
             raise SignerTableError(f"{self._key}.{name}", f"cannot read the {what} {path}") from None
+
+    def _inline(self, name: str, text: str, what: str) -> tuple[bytes, str]:
+        try:
+            return text.encode("ascii"), f"in {self._key}"
+        except ValueError:
+            raise SignerTableError(f"{self._key}.{name}", f"the {what} is not PEM") from None
 
     def number(self, name: str) -> int:
         value = self._values[name]

@@ -1,0 +1,14 @@
+"""The plugin of vLLM: its general plugins are called in each of its processes, before a model is loaded.
+
+vLLM goes on without a plugin that cannot be imported, and not without one whose call fails. So this module imports
+nothing until it is called.
+"""
+
+from __future__ import annotations
+
+
+def vllm() -> None:
+    """As ``aiverify.protect()``; vLLM may call it any number of times. Raises what that raises."""
+    from aiverify.guard.session import protect
+
+    protect()
