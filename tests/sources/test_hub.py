@@ -637,7 +637,7 @@ def test_a_path_that_is_too_long_only_here_is_an_error(root: Path, options: Opti
 def test_a_cache_that_cannot_be_read_is_an_error(options: Options, hub: LyingHub, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for offline in (False, True):
-        with pytest.raises(SourceError, match="org/model@main|refs/main cannot be read") as caught:
+        with pytest.raises(SourceError, match=r"org/model@main|refs/main cannot be read") as caught:
             fetch(options(hub, cache_dir=tmp_path / "loop" / "cache", offline=offline))
         assert "\n" not in str(caught.value)
 
