@@ -42,8 +42,8 @@ def verify(
     """Fetch, digest, authenticate, scan, convert and judge ``target``.
 
     ``target`` is ``org/name[@revision]``, ``hf://org/name[@revision]``, a folder or a file. ``local_dir`` is a folder
-    to download into. ``convert_to`` is the folder for safetensors twins; without it, nothing is written. ``locked`` is a
-    lockfile: the artifact must be the one that it names, to the byte, and is fetched at that commit; it must not lie
+    to download into. ``convert_to`` is the folder for safetensors twins; without it, nothing is written. ``locked`` is
+    a lockfile: the artifact must be the one that it names, to the byte, and is fetched at that commit; it must not lie
     inside ``target``. Of a repository with safetensors, the same weights as pickles and those of other frameworks are
     left out, unless ``all_files``, ``include`` or ``convert_to`` says otherwise.
     With ``attestations``, nothing is scanned: the verdict is taken over from them, if they are by ``attestor`` (or by

@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aiverify.advisories.osv import Advisory
 from aiverify.finding import Finding, Severity
@@ -113,5 +113,6 @@ def _met(item: Advisory, formats: Mapping[str, str]) -> list[str]:
 
 def _matches(kind: str, path: str, kinds: Sequence[str], names: Sequence[str], *, both: bool) -> bool:
     by_kind = kind in kinds
-    by_name = any(fnmatchcase(PurePosixPath(path).name, name) for name in names)
+    own_name = path.rpartition("/")[2]
+    by_name = any(fnmatchcase(own_name, name) for name in names)
     return (by_kind and by_name) if both else (by_kind or by_name)
