@@ -28,12 +28,15 @@ from aiverify.signatures.names import fault, with_folders
 from aiverify.signatures.presented import SIGNATURE_NAME, is_bundle, is_signature, read
 from aiverify.signatures.resources import Resource
 from aiverify.sources.interface import Selection
+from aiverify.sources.local import HOUSEKEEPING as FOLDERS_LEFT_OUT
 from aiverify.sources.local import FolderSource, hub_blobs
 
 if TYPE_CHECKING:
     from aiverify.signatures.making import Made
 
 DEFAULT_SHARD_SIZE = 1_000_000_000
+# Housekeeping of the Hub's client is no part of the model, but lies where other verifiers look.
+_HUB_CLIENTS = tuple(sorted({*FOLDERS_LEFT_OUT} - HOUSEKEEPING))
 
 
 class SigningError(AiverifyError):
@@ -79,7 +82,9 @@ def sign(
         raise UsageError("the shard size is not a number of bytes")
     signing.prepare()
     fetched = _listed(folder, progress)
-    ignored = [*_ignored(ignore, fetched), *_unreadable_for_others(fetched)]
+    ignored = _ignored(ignore, fetched)
+    _require_no_circle(fetched, ignored)
+    ignored += [folder for folder in _HUB_CLIENTS if f"{folder}/" in fetched.left_out]
     signatures = _signatures(fetched, place)
     wanted = set(signed_paths([file.path for file in fetched.files], signatures=signatures, ignore=ignored))
     files = [file for file in fetched.files if file.path in wanted]
@@ -159,9 +164,11 @@ def _ignored(paths: Sequence[str], fetched: Fetched) -> list[str]:
     return wanted
 
 
-def _unreadable_for_others(fetched: Fetched) -> list[str]:
-    """Housekeeping of the Hub's client, which is no part of the model, but lies where others look."""
-    return [path.rstrip("/") for path in fetched.left_out if path.rstrip("/") not in HOUSEKEEPING]
+def _require_no_circle(fetched: Fetched, ignored: Sequence[str]) -> None:
+    """Links that lead to a folder which they lie in are the only other paths that a listing leaves out."""
+    for path in sorted(path.rstrip("/") for path in fetched.left_out):
+        if {*FOLDERS_LEFT_OUT, *ignored}.isdisjoint(with_folders(path)):
+            raise _link(path)
 
 
 def _signatures(fetched: Fetched, place: Path) -> list[str]:
@@ -178,10 +185,14 @@ def _require_signable(file: FetchedFile, root: Path) -> None:
         raise SigningError(f"{file.path!a}: no verifier would take this name: it {wrong}", hint="Rename it.")
     linked = [path for path in sorted(with_folders(file.path)) if (root / path).is_symlink()]
     if linked and not hub_blobs(root):
-        raise SigningError(
-            f"{linked[0]}: is a link, and a signature speaks of files only",
-            hint="Put the file itself in its place, or leave the link out with --ignore.",
-        )
+        raise _link(linked[0])
+
+
+def _link(path: str) -> SigningError:
+    return SigningError(
+        f"{path}: is a link, and a signature speaks of files only",
+        hint="Put the file itself in its place, or leave the link out with --ignore.",
+    )
 
 
 def _require_replaceable(place: Path) -> None:

@@ -27,6 +27,7 @@ DEFAULT_MAX_AGE = timedelta(days=30)
 CLOCK_SKEW = timedelta(minutes=5)
 
 _VERSION = re.compile(r"(?P<release>[0-9]+(?:\.[0-9]+)*)(?P<rest>.*)")
+_LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class Terms:
     def __post_init__(self) -> None:
         if self.max_age <= timedelta(0):
             raise UsageError("no attestation is as young as that", hint="--max-age takes a number of days above 0.")
-        if not _VERSION.fullmatch(self.oldest):
+        if not _is_version(self.oldest):
             raise UsageError(f"{self.oldest!r} is not a version", hint="Write it as in 1.2.0.")
 
 
@@ -83,9 +84,13 @@ def is_older(version: str, than: str) -> bool:
     return _order(version) < _order(than)
 
 
+def _is_version(text: str) -> bool:
+    return len(text) <= _LONGEST and _VERSION.fullmatch(text) is not None
+
+
 def _order(version: str) -> tuple[list[int], bool, str]:
     found = _VERSION.fullmatch(version)
-    if found is None or len(version) > 40:
+    if found is None or not _is_version(version):
         return [], False, ""
     release = [int(part) for part in found["release"].split(".")]
     while release and not release[-1]:

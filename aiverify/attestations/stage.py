@@ -5,7 +5,8 @@ Rules:
 - An attestor must be named, by an option or by the policy. A signer of models is no attestor by that.
 - No file is scanned. Of a repository on the Hub the SHA-256 that its listing states at the pinned commit is enough, and
   nothing of it is downloaded; only where the listing states none (it names small files by SHA-1) a file is fetched and
-  hashed. Local files are hashed, because a folder states nothing.
+  hashed. Without a network everything is hashed: an old listing is not the Hub's word. So are local files, because a
+  folder states nothing.
 - Enough of the attestors who were asked for must have signed, each for exactly these files; the verdict is the worst
   of theirs. Everything else is refused with its reason: what speaks against the files or the signature as a finding
   that blocks, what only makes the attestation not good enough as an error.
@@ -13,21 +14,20 @@ Rules:
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from aiverify.artifact import Artifact, ArtifactFile, Fetched, FetchedFile, FileClass, SourceKind
+from aiverify.artifact import Artifact, ArtifactFile, FetchedFile, FileClass, SourceKind
 from aiverify.attestations.acceptance import DEFAULT_MAX_AGE, Terms, differences, lapses
 from aiverify.attestations.interface import AttestationError
 from aiverify.attestations.summary import Summary, parse_summary
-from aiverify.digests.hashing import Digesting, changed
+from aiverify.digests.hashing import Digesting, changed, compare
 from aiverify.digests.interface import Memory
 from aiverify.errors import UsageError
-from aiverify.finding import Finding
+from aiverify.finding import Finding, Severity
 from aiverify.progress import Progress
 from aiverify.report import AttestationResult, Verdict, worst
 from aiverify.rules import finding
@@ -37,7 +37,7 @@ from aiverify.signatures.presented import read
 from aiverify.signatures.standing import Checker, Standing
 from aiverify.signatures.trust import Instance, Trust, TrustSource
 from aiverify.signers import Expectation, Proof, any_of, satisfied
-from aiverify.sources.interface import Preview, Selection, Source
+from aiverify.sources.interface import Selection, Source
 from aiverify.version import __version__
 
 
@@ -57,7 +57,10 @@ class Attestations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenOver:
-    """The files that are here, what the attestations were worth, and the verdict: that of a summary, if one held."""
+    """The files that are here, what the attestations were worth, and the verdict: that of a summary, if one held.
+
+    ``findings`` are what speaks against it or, where a verdict was taken over, what else there is to say.
+    """
 
     artifact: Artifact
     results: tuple[AttestationResult, ...]
@@ -140,7 +143,8 @@ class _Court:
         self._artifact = artifact
 
     def judged(self, found: Sequence[_Read], said: Sequence[Finding]) -> TakenOver:
-        grave: list[Finding] = list(said)
+        broken = [one for one in said if one.severity.rank >= Severity.HIGH.rank]
+        grave = list(broken)
         weak: list[str] = []
         held: list[tuple[Proof, Summary]] = []
         results = []
@@ -152,9 +156,9 @@ class _Court:
                 held.append((one.standing.proof, one.summary))
             results.append(_result(one, [*(item.message for item in against), *reasons]))
         enough = satisfied(self._expected, [proof for proof, _ in held])
-        if enough and not said:
+        if enough and not broken:
             summaries = [summary for _, summary in held]
-            return self._taken_over(summaries, tuple(results))
+            return replace(self._taken_over(summaries, tuple(results)), findings=tuple(said))
         if not grave:
             if not weak:
                 weak = [f"{self._expected} must have attested it, and not all of them did"]
@@ -213,49 +217,23 @@ def _once(findings: Sequence[Finding]) -> list[Finding]:
 # which files are here
 
 
-class _Listed(Exception):  # noqa: N818 - no error: it ends a fetch before there is anything to fetch
-    """The listing of a repository."""
-
-    def __init__(self, stated: Fetched) -> None:
-        super().__init__()
-        self.stated = stated
-
-
 def _stated(
     source: Source, selection: Selection, memory: Memory | None, progress: Progress
 ) -> tuple[Artifact, list[Finding]]:
     """The selected files with their digests, and what there is to say about them."""
-
-    def look(stated: Fetched) -> None:
-        raise _Listed(stated)
-
-    try:
-        fetched = source.fetch_previewed(selection, progress, Preview(wants=lambda _: False, look=look))
-        unknown = [file for file in fetched.files if not _is_stated(fetched, file)]
-        found = list(fetched.findings)
-    except _Listed as listed:
-        fetched, found = listed.stated, []
-        unknown = [file for file in fetched.files if not _is_stated(fetched, file)]
-        if unknown:
-            only = Selection(include=[glob.escape(file.path) for file in unknown])
-            small = source.fetch(only, progress)
-            if small.revision != fetched.revision:
-                raise AttestationError(f"{fetched.repo} moved to another commit meanwhile", hint="Try again.") from None
-            unknown, found = list(small.files), list(small.findings)
-    with Digesting(unknown, memory=memory) as digesting:
+    stated = source.stated(selection, progress)
+    fetched = stated.fetched
+    with Digesting(stated.here, memory=memory) as digesting:
         digesting.begin()
-        digests = {digest.path: digest for digest in digesting.finish(progress)}
-        found += changed(list(digests.values()))
-    files = tuple(
-        _artifact_file(file, digests[file.path].sha256 if file.path in digests else file.sha256)
-        for file in fetched.files
-    )
-    artifact = Artifact(source=fetched.kind, files=files, repo=fetched.repo, revision=fetched.revision)
-    return artifact, found
-
-
-def _is_stated(fetched: Fetched, file: FetchedFile) -> bool:
-    return fetched.kind is SourceKind.HUB and file.sha256 is not None
+        digests = digesting.finish(progress)
+        said = [
+            *fetched.findings,
+            *compare(stated.here, digests, stated=fetched.kind is SourceKind.HUB),
+            *changed(digests),
+        ]
+    taken = {digest.path: digest.sha256 for digest in digests}
+    files = tuple(_artifact_file(file, taken.get(file.path, file.sha256)) for file in fetched.files)
+    return Artifact(source=fetched.kind, files=files, repo=fetched.repo, revision=fetched.revision), said
 
 
 def _artifact_file(file: FetchedFile, sha256: str | None) -> ArtifactFile:

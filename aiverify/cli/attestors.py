@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiverify.signers import Signer
 
 _PANEL = "Attestations"
-MAX_AGE_DAYS = 30
+MAX_AGE_DAYS = 30  # as attestations.acceptance has it, which --help does not import
 
 Accept = Annotated[
     list[Path],

@@ -13,7 +13,7 @@ from aiverify.cli.groups import grouped
 
 
 class Method(enum.StrEnum):
-    """How the digests of files are taken."""
+    """How the digests of files are taken: as ``aiverify.signing`` has it, which --help does not import."""
 
     FILES = "files"
     SHARDS = "shards"

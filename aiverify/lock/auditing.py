@@ -13,11 +13,13 @@ from pathlib import Path
 from aiverify.finding import Finding, Severity
 from aiverify.lock.lockfile import LockedArtifact
 from aiverify.lock.locking import RECEIPT, read_receipt
+from aiverify.lock.pinning import selection_of
 from aiverify.rules import finding
 from aiverify.sources.hub import HubSource
 from aiverify.sources.hubclient.listing import Listing
 from aiverify.sources.identity import renamed
 from aiverify.sources.interface import GoneError
+from aiverify.sources.statements import narrowed
 
 #: What a pin may be moved on over: a branch that went on, and another policy. Everything else is for a person.
 MOVABLE = frozenset(("AIV605", "AIV609"))
@@ -55,6 +57,11 @@ def _gone(why: str, commit: str) -> Finding:
 
 def _listed(locked: LockedArtifact, listing: Listing) -> Iterator[Finding]:
     """What the Hub states otherwise than the lock does. Of small files it states no SHA-256: only their size counts."""
+    known = {file.path for file in locked.files}
+    selection, _ = narrowed(listing, selection_of(locked))
+    for path in listing:
+        if path not in known and selection.wants(path):
+            yield finding("AIV603", "is not in the lock, but the Hub lists it at that commit", file=path)
     for file in locked.files:
         stated = listing.get(file.path)
         if stated is None:

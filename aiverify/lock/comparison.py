@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from aiverify.artifact import ArtifactFile
 from aiverify.finding import Finding
 from aiverify.lock.lockfile import LockedArtifact
+from aiverify.lock.naming import key_of_signer
 from aiverify.report import SignatureResult
 from aiverify.rules import finding
 from aiverify.sources.interface import Selection
@@ -46,6 +47,7 @@ def differences(
 
 def signer_differences(locked: LockedArtifact, signers: Sequence[str]) -> list[Finding]:
     """Signers that vouched for the locked artifact, and are not among those whose signatures were verified now."""
+    found = {key_of_signer(signer) for signer in signers}
     return [
         finding(
             "AIV604",
@@ -53,7 +55,7 @@ def signer_differences(locked: LockedArtifact, signers: Sequence[str]) -> list[F
             evidence={"locked": signer, "found": list(signers)},
         )
         for signer in locked.signers
-        if signer not in signers
+        if key_of_signer(signer) not in found
     ]
 
 

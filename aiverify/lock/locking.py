@@ -14,6 +14,7 @@ from typing import Any
 
 from aiverify.artifact import ArtifactFile
 from aiverify.lock.lockfile import LockedArtifact, LockedFile, LockedTwin, LockError
+from aiverify.lock.naming import key_of_signer
 from aiverify.report import Report
 from aiverify.sources.hubclient.listing import SHA256, Standing
 
@@ -53,7 +54,9 @@ def locked_artifact(
         variant=report.verdict.variant,
         policy=report.policy.digest,
         tool=report.tool,
-        signers=tuple(sorted({one.signer for one in report.signatures if one.signer and one.outcome == "verified"})),
+        signers=tuple(
+            sorted({key_of_signer(one.signer) for one in report.signatures if one.signer and one.outcome == "verified"})
+        ),
         include=tuple(include),
         exclude=tuple(exclude),
         files=tuple(_file(key, file) for file in sorted(report.artifact.files, key=lambda file: file.path)),

@@ -41,6 +41,7 @@ from aiverify.signers import CertificateSigner
 # Authorities between the signer's certificate and a trusted one. With as many certificates as a bundle may hold, all of
 # one name, the paths that have to be tried stay in the thousands.
 _MAX_DEPTH = 4
+_UNREADABLE = (ValueError, x509.InvalidVersion)
 _SIGNING = (ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
 
 
@@ -73,7 +74,7 @@ def load_authority(signer: CertificateSigner) -> Authority:
     """The authorities of a signer. Raises SignatureError for what is no PEM certificate, or no name to pin."""
     try:
         certificates = tuple(x509.load_pem_x509_certificates(signer.pem))
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise SignatureError(
             f"the authority {signer.name} is not a certificate in PEM form",
             hint="Give the file that begins with BEGIN CERTIFICATE.",
@@ -122,7 +123,7 @@ def load_certificates(pem: bytes, name: str) -> tuple[x509.Certificate, ...]:
     """The certificates in a PEM file that messages call ``name``. Raises SignatureError."""
     try:
         return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise SignatureError(
             f"{name}: not a certificate in PEM form", hint="Give the file that begins with BEGIN CERTIFICATE."
         ) from error
@@ -162,7 +163,7 @@ def _require_usage(certificate: x509.Certificate) -> None:
                 _signs(None, certificate, extension.value)
             elif isinstance(extension.value, x509.ExtendedKeyUsage):
                 _signs_code(None, certificate, extension.value)
-    except ValueError as error:
+    except (ValueError, x509.DuplicateExtension) as error:
         raise InvalidSignatureError(str(error)) from error
 
 
@@ -224,5 +225,5 @@ def _explained(leaf: Leaf, time: datetime, *, proven: bool, error: VerificationE
 def _loaded(data: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(data)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise InvalidSignatureError("a certificate of the chain cannot be read") from error

@@ -103,7 +103,8 @@ def expected_files(manifest: Manifest, files: Sequence[ArtifactFile], scope: Sco
         return {models[0]: manifest.resources[SINGLE_FILE]}
     resources = dict(manifest.resources)
     if scope.alone and len(models) == 1 and f"{scope.base}{models[0]}" in resources:
-        return {models[0]: resources.pop(f"{scope.base}{models[0]}"), **resources}
+        alone = resources.pop(f"{scope.base}{models[0]}")
+        return {**resources, models[0]: alone}  # whatever else was signed under its bare name
     return resources
 
 
@@ -122,7 +123,8 @@ def to_measure(manifest: Manifest, files: Sequence[ArtifactFile], scope: Scope) 
 def _compared(file: ArtifactFile, resource: Resource, measured: Measured) -> tuple[FileState, Finding | None]:
     signed = resource.sha256
     if file.sha256 is None:
-        return FileState.NOT_COMPARED, None
+        said = finding("AIV211", "is named in the signed manifest, and no digest of it was taken", file=file.path)
+        return FileState.NOT_COMPARED, said
     if signed is not None:
         if signed == file.sha256:
             return FileState.MATCHING, None

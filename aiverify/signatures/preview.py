@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiverify.artifact import ArtifactFile, Fetched, FetchedFile, FileClass
 from aiverify.signatures.interface import Authentication
-from aiverify.signatures.presented import is_bundle, is_signature, read
+from aiverify.signatures.presented import MAX_SIGNATURES, is_bundle, is_signature, read
 from aiverify.signatures.resources import Resource
 from aiverify.signatures.stage import authenticate
 from aiverify.signatures.trust import TrustSource
@@ -32,7 +32,7 @@ def foreseen(
     ``stated`` lists the files as their source does; under its root lie the signatures, and nothing else is looked at.
     Raises SignatureError as ``authenticate`` does.
     """
-    signatures = bundles or [file.location for file in stated.files if _is_bundle(file)]
+    signatures = bundles or [file.location for file in stated.files if _is_bundle(file)][:MAX_SIGNATURES]
     if not signatures:
         return Authentication((), ())
     known = [file for file in stated.files if file.sha256 is not None]

@@ -100,9 +100,8 @@ def _parsed(text: str, name: str) -> IdentityToken:
     try:
         return IdentityToken(text)
     except Exception as error:  # noqa: BLE001 - its cause may quote the token
-        raise SignatureError(
-            f"{name} cannot be used: {reason(error)}", hint="It may have expired: get a new one."
-        ) from (None)
+        message = f"{name} cannot be used: {reason(error)}"
+        raise SignatureError(message, hint="It may have expired: get a new one.") from None
 
 
 def _at_terminal() -> bool:

@@ -15,10 +15,10 @@ The rules:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,19 +26,17 @@ from aiverify.artifact import Fetched, SourceKind
 from aiverify.errors import UsageError
 from aiverify.finding import Finding
 from aiverify.progress import Progress
-from aiverify.sources.hubclient.cache import RepoCache, is_revision
-from aiverify.sources.hubclient.listing import COMMIT, Listing, Standing
-from aiverify.sources.interface import HubOptions, Preview, Selection, Source, SourceError
+from aiverify.sources.hubclient.cache import RepoCache, is_repo, is_revision
+from aiverify.sources.hubclient.listing import COMMIT, Listing, Standing, StatedFile
+from aiverify.sources.interface import HubOptions, Preview, Selection, Source, SourceError, Stated
 from aiverify.sources.local import HOUSEKEEPING, FolderSource
-from aiverify.sources.statements import astray, fetched_file, narrowed, told, unstated
+from aiverify.sources.statements import Pinned, astray, narrowed, told, unstated
 
 if TYPE_CHECKING:
     from aiverify.sources.hubclient.client import HubClient
     from aiverify.sources.hubclient.scans import Scans
 
 Answer = TypeVar("Answer")
-
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 
 
 class HubSource(Source):
@@ -64,18 +62,41 @@ class HubSource(Source):
 
         Raises SourceError, and HostileSourceError when the Hub gives answers that would steer the client.
         """
-        return self._fetched_from_hub(selection, progress, None)
+        return self._begun(progress, lambda: self._fetch(selection, progress, None))
 
     def fetch_previewed(self, selection: Selection, progress: Progress, preview: Preview) -> Fetched:
         """As ``fetch``; the preview takes place if there is anything left to download after it."""
-        return self._fetched_from_hub(selection, progress, preview)
+        return self._begun(progress, lambda: self._fetch(selection, progress, preview))
 
-    def _fetched_from_hub(self, selection: Selection, progress: Progress, preview: Preview | None) -> Fetched:
+    def stated(self, selection: Selection, progress: Progress) -> Stated:
+        """As ``fetch``, but only files whose SHA-256 the Hub does not state now are downloaded. Raises SourceError."""
+        if self._offline():
+            return super().stated(selection, progress)
+
+        def ask(client: HubClient) -> Stated:
+            cache = self._cache()
+            pinned = self._pinned(client, cache, selection)
+            here = [file for file in pinned.wanted() if file.sha256 is None]
+            if here:
+                only = _only([file.path for file in here])
+                client.download(pinned.commit, pinned.listing, only, progress)
+            fetched = self._fetched(cache, pinned, here)
+            return Stated(fetched=fetched, here=tuple(file for file in fetched.files if file.sha256 is None))
+
+        return self._begun(progress, lambda: self._asking(ask))
+
+    def _begun(self, progress: Progress, work: Callable[[], Answer]) -> Answer:
         progress.stage("fetch")
         progress.detail(self.repo)
+        with self._readable():
+            return work()
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Whatever goes wrong with the cache leaves the block as a SourceError."""
         try:
-            return self._fetch(selection, progress, preview)
-        except (OSError, RuntimeError) as error:
+            yield
+        except (OSError, RuntimeError) as error:  # RuntimeError: the home of nobody, or a loop of links
             reason = error.strerror if isinstance(error, OSError) else str(error)
             message = f"{self.repo}@{self.revision}: the Hub cache cannot be read: {reason}"
             raise SourceError(message, hint="Check its permissions, or name another --cache-dir.") from error
@@ -92,8 +113,9 @@ class HubSource(Source):
             for path in paths:
                 cache.discard(commit, path)
             # Another file that was a link to the same blob is gone with it.
-            absent = [glob.escape(file.path) for file in fetched.files if not cache.has(commit, file.path)]
-            client.download(commit, listing, Selection(include=absent), progress)
+            absent = [file.path for file in fetched.files if not cache.has(commit, file.path)]
+            if absent:
+                client.download(commit, listing, _only(absent), progress)
 
         try:
             self._asking(again)
@@ -140,11 +162,12 @@ class HubSource(Source):
     def _cache(self) -> RepoCache:
         from huggingface_hub import constants
 
-        return RepoCache(
-            _absolute(self._options.cache_dir or Path(constants.HF_HUB_CACHE)),
-            self.repo,
-            None if self._options.local_dir is None else _absolute(self._options.local_dir),
-        )
+        with self._readable():
+            return RepoCache(
+                _absolute(self._options.cache_dir or Path(constants.HF_HUB_CACHE)),
+                self.repo,
+                None if self._options.local_dir is None else _absolute(self._options.local_dir),
+            )
 
     def _offline(self) -> bool:
         from huggingface_hub import constants
@@ -155,7 +178,17 @@ class HubSource(Source):
         cache = self._cache()
         if self._offline():
             return self._cached(cache, selection, progress)
-        return self._asking(lambda client: self._at_commit(client, cache, selection, progress, preview))
+
+        def fetch(client: HubClient) -> Fetched:
+            pinned = self._pinned(client, cache, selection)
+            self._fresh = frozenset(path for path in pinned.listing if not cache.has(pinned.commit, path))
+            if preview is not None:
+                self._preview(client, cache, pinned, progress, preview)
+            client.download(pinned.commit, pinned.listing, pinned.selection, progress)
+            cache.remember(self.revision, pinned.commit)
+            return self._fetched(cache, pinned, pinned.wanted())
+
+        return self._asking(fetch)
 
     def _asking(self, question: Callable[[HubClient], Answer]) -> Answer:
         """The answer to ``question``, which may use the client. Raises SourceError."""
@@ -182,50 +215,37 @@ class HubSource(Source):
         except SourceError as error:
             raise redacted(error, client.secret) from None
 
-    def _at_commit(
-        self, client: HubClient, cache: RepoCache, selection: Selection, progress: Progress, preview: Preview | None
-    ) -> Fetched:
-        standing = None if COMMIT.fullmatch(self.revision) else client.standing(self.revision)
+    def _pinned(self, client: HubClient, cache: RepoCache, selection: Selection) -> Pinned:
+        standing = None if self.is_pinned else client.standing(self.revision)
         commit = self.revision if standing is None else standing.commit
         listing = client.listing(commit)
+        return self._selected(cache, commit, listing, selection, told(self.repo, standing))
+
+    def _selected(
+        self, cache: RepoCache, commit: str, listing: Listing, selection: Selection, said: Sequence[Finding] = ()
+    ) -> Pinned:
         selection, spared = narrowed(listing, selection)
         self._require_files(listing, selection, cache)
-        self._fresh = frozenset(path for path in listing if not cache.has(commit, path))
-        if preview is not None:
-            self._preview(client, cache, commit, listing, selection, progress, preview)
-        client.download(commit, listing, selection, progress)
-        cache.remember(self.revision, commit)
-        return self._fetched(cache, commit, listing, selection, [*spared, *told(self.repo, standing)])
+        return Pinned(
+            target=self._target,
+            repo=self.repo,
+            commit=commit,
+            listing=listing,
+            selection=selection,
+            said=(*spared, *said),
+        )
 
     def _preview(
-        self,
-        client: HubClient,
-        cache: RepoCache,
-        commit: str,
-        listing: Listing,
-        selection: Selection,
-        progress: Progress,
-        preview: Preview,
+        self, client: HubClient, cache: RepoCache, pinned: Pinned, progress: Progress, preview: Preview
     ) -> None:
         """Fetch the files that the preview asks for, and let it look at the listing, unless all files are here."""
-        wanted = [path for path in listing if selection.wants(path)]
-        if all(cache.has(commit, path) for path in wanted):
+        wanted = [file.path for file in pinned.wanted()]
+        if all(cache.has(pinned.commit, path) for path in wanted):
             return
         first = [path for path in wanted if preview.wants(path)]
         if first:
-            client.download(commit, listing, Selection(include=[glob.escape(path) for path in first]), progress)
-        root = cache.root(commit)
-        preview.look(
-            Fetched(
-                target=self._target,
-                kind=SourceKind.HUB,
-                root=root,
-                repo=self.repo,
-                revision=commit,
-                files=tuple(fetched_file(root, listing[path]) for path in wanted),
-                left_out=tuple(path for path in listing if not selection.wants(path)),
-            )
-        )
+            client.download(pinned.commit, pinned.listing, _only(first), progress)
+        preview.look(pinned.fetched(cache.root(pinned.commit)))
 
     def _cached(self, cache: RepoCache, selection: Selection, progress: Progress) -> Fetched:
         commit = cache.commit(self.revision)
@@ -236,9 +256,8 @@ class HubSource(Source):
             )
         listing = cache.listing(commit)
         if listing is not None:
-            selection, spared = narrowed(listing, selection)
-            self._require_files(listing, selection, cache)
-            return self._fetched(cache, commit, listing, selection, spared)
+            pinned = self._selected(cache, commit, listing, selection)
+            return self._fetched(cache, pinned, pinned.wanted())
         folder = FolderSource(cache.root(commit), self._target).fetch(selection, progress)
         return dataclasses.replace(folder, kind=SourceKind.HUB, repo=self.repo, revision=commit)
 
@@ -257,37 +276,21 @@ class HubSource(Source):
                 hint="Download to the Hub cache instead, without --local-dir.",
             )
 
-    def _fetched(
-        self, cache: RepoCache, commit: str, listing: Listing, selection: Selection, said: Sequence[Finding]
-    ) -> Fetched:
-        root = cache.root(commit)
-        wanted = [file for file in listing.values() if selection.wants(file.path)]
-        missing = [file.path for file in wanted if not cache.has(commit, file.path)]
+    def _fetched(self, cache: RepoCache, pinned: Pinned, here: Sequence[StatedFile]) -> Fetched:
+        """What was pinned. The files that are to be ``here`` are, or SourceError is raised."""
+        root = cache.root(pinned.commit)
+        missing = [file.path for file in here if not cache.has(pinned.commit, file.path)]
         if missing:
             raise SourceError(
-                f"{self.repo}@{commit}: {len(missing)} files are not on disk, {missing[0]} for one",
+                f"{self.repo}@{pinned.commit}: {len(missing)} files are not on disk, {missing[0]} for one",
                 hint="Download them again, without --offline and HF_HUB_OFFLINE.",
             )
-        return Fetched(
-            target=self._target,
-            kind=SourceKind.HUB,
-            root=root,
-            repo=self.repo,
-            revision=commit,
-            files=tuple(fetched_file(root, file) for file in wanted),
-            left_out=tuple(path for path in listing if not selection.wants(path)),
-            findings=(*unstated(cache, root, listing), *astray(cache, root, wanted), *said),
-        )
+        beside = unstated(cache, root, pinned.listing) if root.is_dir() else []
+        return pinned.fetched(root, [*beside, *astray(cache, root, pinned.wanted())])
 
 
-def is_repo(name: str) -> bool:
-    """Whether ``name`` can be a repository's, with or without its organisation. The rules are the Hub client's."""
-    parts = name.split("/")
-    return (
-        len(parts) <= 2
-        and all(_NAME.fullmatch(part) for part in parts)
-        and not ("--" in name or ".." in name or name.endswith(".git"))
-    )
+def _only(paths: Iterable[str]) -> Selection:
+    return Selection(include=[glob.escape(path) for path in paths])
 
 
 def _absolute(path: Path) -> Path:

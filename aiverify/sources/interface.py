@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from aiverify.artifact import Fetched
+from aiverify.artifact import Fetched, FetchedFile
 from aiverify.errors import AiverifyError
 from aiverify.finding import Finding
 from aiverify.progress import Progress
@@ -101,6 +101,17 @@ class Preview:
     look: Callable[[Fetched], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What a source says of the selected files. Those that are ``here`` lie on disk; the others may not.
+
+    Of a file that is not here, the source states the SHA-256 now.
+    """
+
+    fetched: Fetched
+    here: tuple[FetchedFile, ...]
+
+
 class Source(ABC):
     """A place that artifacts come from."""
 
@@ -115,6 +126,11 @@ class Source(ABC):
     def fetch_previewed(self, selection: Selection, progress: Progress, preview: Preview) -> Fetched:  # noqa: ARG002
         """As ``fetch``, with a look at what the source states first, where there is anything to be saved by it."""
         return self.fetch(selection, progress)
+
+    def stated(self, selection: Selection, progress: Progress) -> Stated:
+        """As ``fetch``, but nothing is brought to disk whose SHA-256 the source states."""
+        fetched = self.fetch(selection, progress)
+        return Stated(fetched=fetched, here=fetched.files)
 
     def fetch_again(
         self,

@@ -43,7 +43,9 @@ def _weights(paths: list[str]) -> frozenset[str]:
                 whole.add(_name(stem))
             else:
                 shards.setdefault((_name(shard["stem"]), int(shard["count"])), set()).add(int(shard["number"]))
-    whole |= {name for (name, count), numbers in shards.items() if numbers == set(range(1, count + 1))}
+    for (name, count), numbers in shards.items():
+        if len(numbers) == count and min(numbers) == 1 and max(numbers) == count:
+            whole.add(name)
     return frozenset(whole)
 
 

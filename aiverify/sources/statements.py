@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiverify.artifact import FetchedFile
+from aiverify.artifact import Fetched, FetchedFile, SourceKind
 from aiverify.finding import Finding, Severity
 from aiverify.rules import finding
 from aiverify.sources.hubclient.cache import RepoCache
@@ -21,6 +21,35 @@ from aiverify.sources.local import HOUSEKEEPING, strangers
 
 _SHOWN = 3
 _EVIDENCE = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """What the Hub states of ``repo`` at ``commit``, and which of it is selected. ``said`` was noticed on the way."""
+
+    target: str
+    repo: str
+    commit: str
+    listing: Listing
+    selection: Selection
+    said: tuple[Finding, ...] = ()
+
+    def wanted(self) -> list[StatedFile]:
+        """The selected files."""
+        return [file for file in self.listing.values() if self.selection.wants(file.path)]
+
+    def fetched(self, root: Path, findings: Sequence[Finding] = ()) -> Fetched:
+        """The selected files below ``root``, as they are stated."""
+        return Fetched(
+            target=self.target,
+            kind=SourceKind.HUB,
+            root=root,
+            repo=self.repo,
+            revision=self.commit,
+            files=tuple(fetched_file(root, file) for file in self.wanted()),
+            left_out=tuple(path for path in self.listing if not self.selection.wants(path)),
+            findings=(*findings, *self.said),
+        )
 
 
 def narrowed(listing: Listing, selection: Selection) -> tuple[Selection, list[Finding]]:

@@ -35,7 +35,7 @@ def open_source(target: str, options: HubOptions) -> Source:
         return _repository(target.removeprefix(HUB_SCHEME), options, target)
     if _is_path(target) or os.path.lexists(target):
         return _path(target, options)
-    from aiverify.sources.hub import is_repo  # only for those who have to do with the Hub
+    from aiverify.sources.hubclient.cache import is_repo  # only for those who have to do with the Hub
 
     if "/" in target.partition("@")[0] and is_repo(target.partition("@")[0]):
         return _repository(target, options, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,10 +23,11 @@ from local_sigstore import ISSUER, LocalSigstore
 from signed_models import payload_of, pem, sign_keyless, sign_with_key, write_bundle
 
 from aiverify import api
-from aiverify.attestations.acceptance import is_older
+from aiverify.attestations.acceptance import DEFAULT_MAX_AGE, is_older
 from aiverify.attestations.interface import AttestationError
 from aiverify.attestations.stage import Attestations
 from aiverify.attestations.summary import EXTENSION, parse_summary, summary_payload
+from aiverify.cli.attestors import MAX_AGE_DAYS
 from aiverify.demo.hub import LocalHub
 from aiverify.errors import UsageError
 from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule, read_policy
@@ -335,8 +337,12 @@ def test_the_user_may_allow_more(case: Case) -> None:
     assert case.present().verdict.outcome is Outcome.PASS
 
 
+def test_the_command_and_the_library_agree_on_the_age() -> None:
+    assert timedelta(days=MAX_AGE_DAYS) == DEFAULT_MAX_AGE
+
+
 def test_terms_that_make_no_sense_are_refused(case: Case) -> None:
-    for terms in ({"max_age": timedelta(0)}, {"oldest": "new"}):
+    for terms in ({"max_age": timedelta(0)}, {"oldest": "new"}, {"oldest": f"1.{'0' * 100}"}):
         case.terms = terms
         with pytest.raises(UsageError):
             case.present()
@@ -407,8 +413,9 @@ def on_the_hub(repo: str, cache: Path, hub: LocalHub, **options: Any) -> Report:
 
     attestor = options.pop("attestor", None)
     policy = DEFAULT_POLICY.with_attestor(SignerRule(expected=attestor), "test") if attestor else DEFAULT_POLICY
-    hub_options = HubOptions(endpoint=hub.endpoint, cache_dir=cache)
-    return run(repo, Options(policy=policy, hub=hub_options, selection=Selection(), **options))
+    hub_options = HubOptions(endpoint=hub.endpoint, cache_dir=cache, offline=options.pop("offline", False))
+    selection = Selection(lean=options.pop("lean", False))
+    return run(repo, Options(policy=policy, hub=hub_options, selection=selection, **options))
 
 
 def test_on_the_hub_the_listing_is_enough(hub: LocalHub, key: ec.EllipticCurvePrivateKey, tmp_path: Path) -> None:
@@ -425,6 +432,50 @@ def test_on_the_hub_the_listing_is_enough(hub: LocalHub, key: ec.EllipticCurvePr
     # Once everything is here, the answer is the same.
     report = on_the_hub("org/model", tmp_path / "first", hub, attestations=attestations, attestor=attestor)
     assert report.verdict.outcome is Outcome.PASS
+
+
+def test_what_is_only_worth_knowing_refuses_nothing(
+    hub: LocalHub, key: ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    """A pickle beside the safetensors is left out, and that is said; also where everything is here already."""
+    (tmp_path / "served" / "org" / "model" / "model.bin").write_bytes(b"pickle")
+    examined = on_the_hub("org/model", tmp_path / "first", hub, lean=True)
+    assert "AIV613" in {item.rule for item in examined.findings}
+    bundle = write_bundle(sign_with_key(summary_payload(examined), key), tmp_path / "a.json")
+    attestations, attestor = Attestations(bundles=(bundle,)), KeySigner(pem(key))
+    for cache in ("first", "second"):
+        report = on_the_hub("org/model", tmp_path / cache, hub, attestations=attestations, attestor=attestor, lean=True)
+        assert (report.verdict.outcome, report.attestations[0].outcome) == (Outcome.PASS, "accepted")
+        assert "AIV613" in {item.rule for item in report.findings}
+
+
+@pytest.mark.parametrize(
+    ("name", "offline"), [("config.json", False), ("config.json", True), ("model.safetensors", True)]
+)
+def test_bytes_in_the_cache_that_are_not_the_hubs_are_refused(
+    hub: LocalHub, key: ec.EllipticCurvePrivateKey, tmp_path: Path, name: str, offline: bool
+) -> None:
+    """Also where the attestor has seen the same wrong bytes, and where an old listing states the right ones."""
+    examined = on_the_hub("org/model", tmp_path / "cache", hub)
+    (place,) = (tmp_path / "cache").rglob(f"snapshots/*/{name}")
+    data = bytearray(place.read_bytes())
+    data[-1] ^= 1
+    place.resolve().write_bytes(data)
+    statement = json.loads(summary_payload(examined))
+    if name == "config.json":
+        (subject,) = (one for one in statement["subject"] if one["name"] == name)
+        subject["digest"]["sha256"] = hashlib.sha256(data).hexdigest()
+    bundle = write_bundle(sign_with_key(json.dumps(statement).encode(), key), tmp_path / "a.json")
+    report = on_the_hub(
+        "org/model",
+        tmp_path / "cache",
+        hub,
+        attestations=Attestations(bundles=(bundle,)),
+        attestor=KeySigner(pem(key)),
+        offline=offline,
+    )
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert ("AIV101", name) in {(item.rule, item.file) for item in report.findings}
 
 
 def test_an_attestation_about_another_repository_is_refused(

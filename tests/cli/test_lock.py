@@ -314,6 +314,22 @@ def test_a_repository_made_anew_under_the_name_is_said(run: Run, hub: LocalHub) 
     assert (code, "no pin was moved" in error) == (1, True)
 
 
+def test_a_repository_made_anew_while_it_is_audited_moves_no_pin(
+    run: Run, hub: LocalHub, model: Path, tmp_path: Path
+) -> None:
+    class Turning(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            told = super().__getitem__(name)
+            self[name] = "2026-06-01T00:00:00.000Z"
+            return told
+
+    run("lock", "org/model")
+    changed(model, hub, tmp_path)
+    hub.created = Turning(hub.created)
+    _, _, error = run("audit", "--fix")
+    assert "no pin was moved" in error
+
+
 def test_a_repository_that_was_given_away_is_said(run: Run, hub: LocalHub, model: Path, served: Path) -> None:
     run("lock", "org/model")
     (served / "new").mkdir()
@@ -330,11 +346,11 @@ def test_files_that_the_hub_states_otherwise_are_said_without_a_download(run: Ru
     files = tuple(
         replace(file, sha256="0" * 64) if file.path.endswith(".safetensors") else file for file in entry.files
     )
-    files += (replace(files[0], path="zzz.json"),)
+    files = (*(file for file in files if file.path != "config.json"), replace(files[0], path="zzz.json"))
     write_lockfile(here / "aiverify.lock", lockfile.with_artifacts([replace(entry, files=files)]))
     code, rules, report = findings(run, "audit", "--quick")
     assert (code, rules) == (1, {"AIV602", "AIV603"})
-    assert {item["file"] for item in report["findings"]} == {"model.safetensors", "zzz.json"}
+    assert {item["file"] for item in report["findings"]} == {"model.safetensors", "zzz.json", "config.json"}
 
 
 def test_another_policy_is_said_and_decides(run: Run, hub: LocalHub, here: Path) -> None:

@@ -1,5 +1,6 @@
 """Lockfiles: what is written is read again, what is read is valid, and a difference is a finding."""
 
+import itertools
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -195,3 +196,11 @@ def test_a_signer_that_is_gone_is_said() -> None:
     assert [item.rule for item in signer_differences(LOCKED, ["somebody else"])] == ["AIV604"]
     assert [item.rule for item in signer_differences(LOCKED, [])] == ["AIV604"]
     assert signer_differences(replace(LOCKED, signers=()), ["somebody"]) == []
+
+
+def test_a_key_is_the_same_wherever_its_file_lies() -> None:
+    said = [f"{name} (SHA-256 {'1' * 64})" for name in ("key /home/me/acme.pub", "key keys/acme.pub", "the key")]
+    for one, other in itertools.product(said, said):
+        assert signer_differences(replace(LOCKED, signers=(one,)), [other]) == []
+    for other in (f"key keys/acme.pub (SHA-256 {'2' * 64})", f"{said[0]} (issuer https://issuer.test)"):
+        assert [item.rule for item in signer_differences(replace(LOCKED, signers=(said[0],)), [other])] == ["AIV604"]

@@ -57,6 +57,13 @@ def test_only_a_verified_signer_is_locked(report: Report, outcome: str) -> None:
     assert locked_artifact("./m", replace(report, signatures=results)).signers == ("signer verified",)
 
 
+def test_a_key_is_locked_by_its_digest_and_not_by_the_name_of_a_file(report: Report) -> None:
+    signer = f"key /home/me/acme.pub (SHA-256 {'1' * 64})"
+    results = (SignatureResult(kind="key", outcome="verified", detail="", signer=signer),)
+    locked = locked_artifact("./m", replace(report, signatures=results))
+    assert locked.signers == (f"the key (SHA-256 {'1' * 64})",)
+
+
 def test_a_hub_that_speaks_of_another_commit_is_refused(report: Report) -> None:
     hub = replace(
         report, artifact=Artifact(source=report.artifact.source, files=report.artifact.files, revision="d" * 40)

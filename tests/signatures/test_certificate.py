@@ -307,6 +307,31 @@ def test_no_changed_certificate_verifies_or_crashes(tmp_path: Path, place: int, 
         assert done.results[0].outcome == "failed"
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_certificate_of_no_known_version_is_refused(tmp_path: Path, place: int) -> None:
+    bundle = copy.deepcopy(BUNDLE)
+    (entry,) = bundle["verificationMaterial"]["x509CertificateChain"]["certificates"]
+    der = base64.b64decode(entry["rawBytes"])
+    version = bytes.fromhex("a003020102")
+    assert der.count(version) == 1
+    unknown = base64.b64encode(der.replace(version, bytes.fromhex("a003020107"))).decode()
+    chain = bundle["verificationMaterial"]["x509CertificateChain"]
+    chain["certificates"] = [*[entry][:place], {"rawBytes": unknown}]
+    path = write_bundle(bundle, tmp_path / "model.sig")
+    done = authenticate(files=[], root=tmp_path, bundles=[path], signers=[trusted(HONEST)])
+    assert done.results[0].outcome == "failed"
+    assert "cannot be read" in done.results[0].detail
+
+
+def test_an_authority_of_no_known_version_is_an_error(tmp_path: Path) -> None:
+    der = base64.b64decode(b"".join(HONEST.pem.splitlines()[1:-1])).replace(
+        bytes.fromhex("a003020102"), bytes.fromhex("a003020107")
+    )
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(SignatureError, match="not a certificate"):
+        authenticate(files=[], root=tmp_path, signers=[CertificateSigner(pem, None, "ca.pem")])
+
+
 def test_certificates_that_all_could_issue_each_other_do_not_keep_anybody_busy(model: Path, root: Holder) -> None:
     evil = authority("CN=Maze")
     name, start = evil.certificate.subject, evil.certificate.not_valid_before_utc

@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,11 +26,13 @@ def comparison(
     ignore: Collection[str] = (),
     left_out: Collection[str] = (),
     signature_path: str | None = "model.sig",
+    base: str | None = None,
 ) -> Comparison:
     listed = {path: hashlib.sha256(data).hexdigest() for path, data in signed.items()}
     manifest = parse_manifest(json.dumps(statement(listed, ignore=ignore)).encode())
     signatures = frozenset() if signature_path is None else frozenset({signature_path})
-    return compare(manifest, list(files), Scope(signatures=signatures, left_out=left_out), {})
+    alone: dict[str, Any] = {} if base is None else {"alone": True, "base": base}
+    return compare(manifest, list(files), Scope(signatures=signatures, left_out=left_out, **alone), {})
 
 
 def said(result: Comparison) -> Said:
@@ -70,6 +74,19 @@ def test_a_file_that_the_selection_left_out_is_only_mentioned() -> None:
 def test_a_folder_that_was_left_out_stands_for_every_file_below_it(left_out: str, rule: str) -> None:
     result = comparison({**SIGNED, "onnx/a/model.onnx": b""}, [WEIGHTS], left_out=[left_out])
     assert [(one.rule, one.file) for one in result.findings.values()] == [(rule, "onnx/a/model.onnx")]
+
+
+def test_a_file_alone_is_the_one_in_its_folder_and_not_a_namesake_at_the_top() -> None:
+    signed = {"model.safetensors": b"other", "sub/model.safetensors": b"weights"}
+    assert comparison(signed, [WEIGHTS], base="sub/").covers == ("model.safetensors",)
+    swapped = comparison(signed, [artifact_file("model.safetensors", b"other")], base="sub/")
+    assert (swapped.covers, said(swapped)) == ((), [("AIV205", "model.safetensors", Severity.CRITICAL)])
+
+
+def test_a_signed_file_without_a_digest_is_not_passed_over() -> None:
+    result = comparison(SIGNED, [replace(WEIGHTS, sha256=None)])
+    assert (result.covers, result.partial) == ((), True)
+    assert said(result) == [("AIV211", "model.safetensors", Severity.INFO)]
 
 
 @pytest.mark.parametrize("file_class", [FileClass.WEIGHTS, FileClass.CODE, FileClass.CONFIG, FileClass.OTHER_FRAMEWORK])

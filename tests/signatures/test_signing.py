@@ -300,6 +300,10 @@ def _linked_folder(model: Path) -> None:
     (model / "link").symlink_to(model / "notes")
 
 
+def _circle(model: Path) -> None:
+    (model / "link").symlink_to(model)
+
+
 def _dangling(model: Path) -> None:
     (model / "link").symlink_to(model / "nowhere")
 
@@ -338,6 +342,7 @@ def _only_ignored(model: Path) -> None:
         _link_out,
         _link_inside,
         _linked_folder,
+        _circle,
         _dangling,
         _backslash,
         _control_character,

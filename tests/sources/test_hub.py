@@ -642,6 +642,27 @@ def test_a_cache_that_cannot_be_read_is_an_error(options: Options, hub: LyingHub
         assert "\n" not in str(caught.value)
 
 
+def test_a_cache_at_no_place_is_an_error_whatever_is_asked(options: Options, hub: LyingHub) -> None:
+    source = HubSource("org/model", options(hub, cache_dir=Path("~nobody-of-this-name/cache")))
+    for ask in (source.standing, lambda: source.listing("0" * 40), lambda: source.cached("0" * 40, "x")):
+        with pytest.raises(SourceError, match="the Hub cache cannot be read"):
+            ask()
+
+
+def test_what_is_stated_is_not_downloaded(hub: LyingHub, options: Options) -> None:
+    stated = HubSource("org/model", options(hub)).stated(Selection(), Silent())
+    assert [file.path for file in stated.here] == ["config.json", "unet/note to self+100%.txt"]
+    assert everything(stated.fetched.root) == {file.path for file in stated.here}
+    whole = fetch(options(hub))
+    assert (stated.fetched.files, stated.fetched.revision) == (whole.files, whole.revision)
+    (whole.root / "planted.py").write_text("")
+    planted = HubSource("org/model", options(hub)).stated(Selection(include=["*.safetensors"]), Silent())
+    assert [(one.rule, one.file) for one in planted.fetched.findings] == [("AIV101", "planted.py")]
+    (whole.root / "planted.py").unlink()
+    offline = HubSource("org/model", options(hub, offline=True)).stated(Selection(), Silent())
+    assert offline.here == offline.fetched.files
+
+
 # -------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -730,12 +751,31 @@ def test_pages_without_end_are_given_up(root: Path, options: Options, monkeypatc
     assert [request.query.get("cursor") for request in hub.requests[2:]] == [["1"]] * 4
 
 
+def test_a_next_page_at_no_address_is_an_error(root: Path, options: Options) -> None:
+    class Elsewhere(LyingHub):
+        def tree(self, *_: object) -> Answer:
+            return Answer(headers={"Link": '<http://[>; rel="next"'}, length=2, body=[b"[]"])
+
+    with Elsewhere(root) as hub:
+        refused(options(hub))
+
+
+def test_scans_without_end_are_given_up(root: Path, options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MAX_FILES", 1)
+    told = [{"type": "file", "path": path, "securityFileStatus": {"status": "safe"}} for path in ("a", "b")]
+    with LyingHub(root, listing=json.dumps(told).encode()) as hub:
+        source = HubSource("org/model", options(hub))
+        commit = source.standing().commit
+        with pytest.raises(SourceError, match="more than 1 files"):
+            source.scans(commit)
+
+
 def test_an_endpoint_that_does_not_speak_tls_is_an_error(hub: LyingHub, options: Options) -> None:
     error = refused(options(hub, endpoint=hub.endpoint.replace("http:", "https:")))
     assert "TLS" in str(error)
 
 
-@pytest.mark.parametrize("endpoint", ["ftp://127.0.0.1", "127.0.0.1", "http://", "nonsense"])
+@pytest.mark.parametrize("endpoint", ["ftp://127.0.0.1", "127.0.0.1", "http://", "http://[", "nonsense"])
 def test_an_endpoint_must_be_a_web_address(options: Options, hub: LyingHub, endpoint: str) -> None:
     assert "not a web address" in str(refused(options(hub, endpoint=endpoint)))
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiverify.errors import AiverifyError, UsageError
-from aiverify.sources.hub import HubSource, is_repo
+from aiverify.sources.hub import HubSource
+from aiverify.sources.hubclient.cache import is_repo
 from aiverify.sources.interface import HubOptions, Source, SourceError
 from aiverify.sources.local import FileSource, FolderSource
 from aiverify.sources.target import open_source

@@ -24,8 +24,19 @@ MAX_REF = 100
 MAX_TREE = MAX_FILES * 512
 _MAX_LINKS = 4  # a snapshot's, a repository's and the shared store's, and one more
 
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 # What `git check-ref-format` allows, without a leading dash.
 _REVISION = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\/@.-][^\x00-\x20\x7f~^:?*\[\\]*")
+
+
+def is_repo(name: str) -> bool:
+    """Whether ``name`` can be a repository's, with or without its organisation. The rules are the Hub client's."""
+    parts = name.split("/")
+    return (
+        len(parts) <= 2
+        and all(_NAME.fullmatch(part) for part in parts)
+        and not ("--" in name or ".." in name or name.endswith(".git"))
+    )
 
 
 def is_revision(text: str) -> bool:

@@ -32,6 +32,7 @@ from aiverify.sources.hubclient.cache import RepoCache
 from aiverify.sources.hubclient.failures import Place, explained, refused
 from aiverify.sources.hubclient.listing import (
     MAX_ANSWER,
+    MAX_FILES,
     Listing,
     Standing,
     StatedFile,
@@ -182,6 +183,8 @@ class HubClient:
         found: dict[str, dict[str, str]] = {}
         for body in self._pages(commit, expand=True):
             found |= parse_scans(body, self._repo)
+            if len(found) > MAX_FILES:
+                raise self._place.error(f"the Hub speaks of scans of more than {MAX_FILES} files")
         return found
 
     def _files(self, commit: str) -> Iterator[StatedFile]:
@@ -196,7 +199,8 @@ class HubClient:
             yield body
             if following is None:
                 return
-            parameters = parse_qs(urlsplit(following).query)
+            with explained(self._place):
+                parameters = parse_qs(urlsplit(following).query)
         raise self._place.error(f"the file listing has more than {MAX_PAGES} pages")
 
     def _ask(self, url: str, parameters: dict[str, list[str]] | None = None) -> tuple[bytes, str | None]:
@@ -249,12 +253,13 @@ def _entry(file: StatedFile) -> TreeCacheEntry:
 
 
 def _endpoint(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SourceError(
-            "the endpoint is not a web address", hint="--endpoint and HF_ENDPOINT must start with https://."
-        )
-    return text.rstrip("/")
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return text.rstrip("/")
+    except ValueError:  # a bracket that is not closed
+        pass
+    raise SourceError("the endpoint is not a web address", hint="--endpoint and HF_ENDPOINT must start with https://.")
 
 
 def _without_login(url: str) -> str:
