@@ -27,8 +27,8 @@ class Snapshot:
 
 def cache_path() -> Path:
     """Where an update is kept: ``$XDG_CACHE_HOME/aiverify/advisories.json``, else below ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path("~/.cache").expanduser()) / "aiverify" / "advisories.json"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - there may be no home
+    return Path(home) / "aiverify" / "advisories.json"
 
 
 def shipped() -> Snapshot:
@@ -70,7 +70,10 @@ def read_snapshot(path: Path) -> Snapshot:
         raise AdvisoryError(f"{path}: not advisories", hint=_HINT)
     if len(content["vulns"]) > MAX_ENTRIES:
         raise AdvisoryError(f"{path}: more than {MAX_ENTRIES} advisories", hint=_HINT)
-    advisories = tuple(advisory for entry in content["vulns"] for advisory in read_osv(entry))
+    try:
+        advisories = tuple(advisory for entry in content["vulns"] for advisory in read_osv(entry))
+    except AdvisoryError as error:
+        raise AdvisoryError(f"{path}: {error}", hint=_HINT) from error
     return Snapshot(date=str(content.get("date"))[:10], advisories=advisories)
 
 

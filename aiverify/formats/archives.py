@@ -8,6 +8,8 @@ Rules it keeps:
 3. Bytes that belong to nothing (before, between and behind the entries, behind the directory) are an anomaly. Only an
    entry that says so is followed by a data descriptor, which must state what the directory states.
 4. A second name in an extra field, which some readers take instead of the first, is an anomaly.
+5. The work is linear in the file: entries that share their bytes many times over are refused, and so are more than
+   ``MAX_ENTRIES``. Of the anomalies of one rule, the first ``MAX_ODDITIES`` are kept.
 
 Source: APPNOTE.TXT 6.3.10 (PKWARE); zip64 included, encryption and multi-disk archives refused. Readers of archives
 with bytes before them: CPython Lib/zipfile, ``_RealGetContents``.
@@ -16,22 +18,34 @@ with bytes before them: CPython Lib/zipfile, ``_RealGetContents``.
 from __future__ import annotations
 
 import stat
-import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from aiverify.formats.interface import FormatError
+from aiverify.formats.zip_records import (
+    CENTRAL,
+    CENTRAL_SIGN,
+    DESCRIPTORS,
+    EOCD,
+    EOCD64,
+    EOCD64_LOCATOR,
+    EOCD64_LOCATOR_SIGN,
+    EOCD_SIGN,
+    LOCAL,
+    TAIL,
+    descriptors,
+    extras,
+    has_directory,
+    name_of,
+    widened,
+)
 
-_EOCD = struct.Struct("<4s4H2LH")
-_EOCD64_LOCATOR = struct.Struct("<4sLQL")
-_EOCD64 = struct.Struct("<4sQ2H2L4Q")
-_CENTRAL = struct.Struct("<4s6H3L5H2L")
-_LOCAL = struct.Struct("<4s5H3L2H")
-_EOCD_SIGN = b"PK\x05\x06"
-_TAIL = _EOCD.size + 0xFFFF
+MAX_ENTRIES = 200_000
+MAX_ODDITIES = 100
+_TIMES_READ = 4  # an honest archive has every byte in one entry
 _MAX_DIRECTORY = 128 << 20
-_DESCRIPTORS = (12, 16, 20, 24)
 _UNICODE_PATH = 0x7075
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _DESCRIPTOR = 0x1, 0x8
@@ -95,11 +109,14 @@ def read_zip(file: BinaryIO, size: int) -> Listing:
 
 
 def ends_in_zip(file: BinaryIO, size: int) -> bool:
-    """Whether readers of archives find one with entries at the end of ``file``, whatever it begins with."""
+    """Whether readers of archives find one with entries at the end of ``file``, whatever it begins with.
+
+    One that is refused here counts as well, if a directory stands before its end: other readers may list it.
+    """
     try:
         return bool(read_zip(file, size).entries)
     except ArchiveError:
-        return False
+        return has_directory(file, size)
 
 
 class _Lister:
@@ -107,6 +124,7 @@ class _Lister:
         self.file = file
         self.size = size
         self.listing = Listing()
+        self._odd_of: Counter[str] = Counter()
 
     def _at(self, offset: int, length: int) -> bytes:
         if offset + length > self.size:  # asked before reading: the numbers are the archive's own
@@ -118,12 +136,15 @@ class _Lister:
         return data
 
     def _odd(self, text: str, offset: int, member: str | None = None, *, rule: str = "AIV402") -> None:
+        self._odd_of[rule] += 1
+        if self._odd_of[rule] > MAX_ODDITIES:
+            return
         self.listing.oddities.append(Oddity(rule=rule, text=text, offset=offset, member=member))
 
     def run(self) -> Listing:
         start, length, count = self._directory()
         directory = self._at(start, length)
-        position = 0
+        position = read = 0
         spans: list[tuple[int, int, str]] = []
         seen: set[str] = set()
         while position < length:
@@ -134,6 +155,11 @@ class _Lister:
             self._check_name(entry)
             self.listing.entries.append(entry)
             spans.append((entry.header, self._end(entry, flags), entry.name))
+            read += entry.start - entry.header + min(entry.compressed, self.size)
+            if read > _TIMES_READ * self.size:
+                raise ArchiveError("its entries share their bytes many times over")
+            if len(spans) > MAX_ENTRIES:
+                raise ArchiveError(f"more than {MAX_ENTRIES} entries")
         if len(self.listing.entries) != count:
             self._odd("the directory holds another number of entries than its end states", start)
         self._check_spans(spans, start)
@@ -141,22 +167,22 @@ class _Lister:
 
     def _directory(self) -> tuple[int, int, int]:
         """Start and length of the central directory, and the number of entries that it should have."""
-        length = min(self.size, _TAIL)
+        length = min(self.size, TAIL)
         tail = self._at(self.size - length, length)
-        found = tail.rfind(_EOCD_SIGN)
-        if found < 0 or len(tail) - found < _EOCD.size:
+        found = tail.rfind(EOCD_SIGN)
+        if found < 0 or len(tail) - found < EOCD.size:
             raise ArchiveError("no end of the zip directory")
         end = self.size - length + found
-        _, disk, first_disk, _, count, size, start, comment = _EOCD.unpack_from(tail, found)
+        _, disk, first_disk, _, count, size, start, comment = EOCD.unpack_from(tail, found)
         if disk or first_disk:
             raise ArchiveError("a zip archive in several parts")
-        if end + _EOCD.size + comment != self.size:
+        if end + EOCD.size + comment != self.size:
             self._odd("bytes follow the end of the archive", end)
         directory_end = end
-        if end >= _EOCD64_LOCATOR.size:
-            locator = self._at(end - _EOCD64_LOCATOR.size, _EOCD64_LOCATOR.size)
-            if locator[:4] == b"PK\x06\x07":
-                directory_end, record = self._zip64_end(_EOCD64_LOCATOR.unpack(locator)[2], end)
+        if end >= EOCD64_LOCATOR.size:
+            locator = self._at(end - EOCD64_LOCATOR.size, EOCD64_LOCATOR.size)
+            if locator.startswith(EOCD64_LOCATOR_SIGN):
+                directory_end, record = self._zip64_end(EOCD64_LOCATOR.unpack(locator)[2], end)
                 self._check_zip64((count, size, start), (record[7], record[8], record[9]), directory_end)
                 count, size, start = record[7:10]
         if size > _MAX_DIRECTORY:
@@ -170,11 +196,12 @@ class _Lister:
 
     def _zip64_end(self, stated: int, end: int) -> tuple[int, tuple[int, ...]]:
         """Where the zip64 end of the directory is, and its fields. It may have moved with the whole archive."""
-        for place in (stated, end - _EOCD64_LOCATOR.size - _EOCD64.size):
-            if 0 <= place <= self.size - _EOCD64.size:
-                record = _EOCD64.unpack(self._at(place, _EOCD64.size))
+        before = end - EOCD64_LOCATOR.size - EOCD64.size
+        for place in (stated, before):
+            if 0 <= place <= self.size - EOCD64.size:
+                record = EOCD64.unpack(self._at(place, EOCD64.size))
                 if record[0] == b"PK\x06\x06":
-                    if place != stated:
+                    if stated != before:  # some readers take the one that is stated, others the one before the locator
                         self._odd("the zip64 end of the directory is not where its locator states", place)
                     return place, record
         raise ArchiveError("a broken zip64 directory")
@@ -186,22 +213,22 @@ class _Lister:
 
     def _entry(self, directory: bytes, position: int) -> tuple[Entry, int, int]:
         """The entry at ``position`` of the directory, its flags, and where the next one begins."""
-        if len(directory) - position < _CENTRAL.size:
+        if len(directory) - position < CENTRAL.size:
             raise ArchiveError("a truncated zip directory")
-        fields = _CENTRAL.unpack_from(directory, position)
+        fields = CENTRAL.unpack_from(directory, position)
         sign, _, _, flags, method, _, _, crc, compressed, size, n_name, n_extra, n_comment, *_, external, header = (
             fields
         )
-        after = position + _CENTRAL.size + n_name + n_extra + n_comment
-        if sign != b"PK\x01\x02" or after > len(directory):
+        after = position + CENTRAL.size + n_name + n_extra + n_comment
+        if sign != CENTRAL_SIGN or after > len(directory):
             raise ArchiveError("a broken zip directory")
-        names = position + _CENTRAL.size
+        names = position + CENTRAL.size
         raw = directory[names : names + n_name]
         extra = directory[names + n_name : names + n_name + n_extra]
-        size, compressed, header = _widened(extra, (size, compressed, header))
+        size, compressed, header = widened(extra, (size, compressed, header))
         header += self.listing.before
-        name = _name(raw)
-        if any(kind == _UNICODE_PATH and value[5:] != raw for kind, value in _extras(extra)):
+        name = name_of(raw)
+        if any(kind == _UNICODE_PATH and value[5:] != raw for kind, value in extras(extra)):
             self._odd("an extra field gives it another name", header, name)
         if flags & _ENCRYPTED:
             raise ArchiveError(f"{name}: encrypted")
@@ -219,9 +246,9 @@ class _Lister:
         if not flags & _DESCRIPTOR or end > self.size:
             return end
         self.file.seek(end)
-        rest = self.file.read(min(max(_DESCRIPTORS), self.size - end))
-        for length in _DESCRIPTORS:
-            if rest[:length] in _descriptors(entry, length):
+        rest = self.file.read(min(max(DESCRIPTORS), self.size - end))
+        for length in DESCRIPTORS:
+            if rest[:length] in descriptors(entry.crc32, entry.compressed, entry.size, length):
                 return end + length
         if rest[:4] == b"PK\x07\x08":
             self._odd("its data descriptor states something else than the directory", entry.header, entry.name)
@@ -229,24 +256,24 @@ class _Lister:
 
     def _local(self, name: str, raw: bytes, header: int, flags: int, stated: tuple[int, int, int, int]) -> int:
         """Compare the local header with what the directory states; the offset at which the data begins."""
-        sign, _, l_flags, l_method, _, _, l_crc, l_compressed, l_size, n_name, n_extra = _LOCAL.unpack(
-            self._at(header, _LOCAL.size)
+        sign, _, l_flags, l_method, _, _, l_crc, l_compressed, l_size, n_name, n_extra = LOCAL.unpack(
+            self._at(header, LOCAL.size)
         )
         if sign != b"PK\x03\x04":
             raise ArchiveError(f"{name}: no local header where the directory states one")
-        rest = self._at(header + _LOCAL.size, n_name + n_extra)
+        rest = self._at(header + LOCAL.size, n_name + n_extra)
         method, crc, compressed, size = stated
         if rest[:n_name] != raw:
-            self._odd(f"its local header names it {_name(rest[:n_name])!r}", header, name)
+            self._odd(f"its local header names it {name_of(rest[:n_name])!r}", header, name)
         if l_method != method:
             self._odd("its two headers state different compression methods", header, name)
         if (l_flags ^ flags) & (_ENCRYPTED | _DESCRIPTOR):
             self._odd("its two headers have different flags", header, name)
         if not l_flags & _DESCRIPTOR:
-            l_size, l_compressed, _ = _widened(rest[n_name:], (l_size, l_compressed, 0))
+            l_size, l_compressed, _ = widened(rest[n_name:], (l_size, l_compressed, 0))
             if (l_crc, l_compressed, l_size) != (crc, compressed, size):
                 self._odd("its two headers state different sizes or checksums", header, name)
-        return header + _LOCAL.size + len(rest)
+        return header + LOCAL.size + len(rest)
 
     def _check_name(self, entry: Entry) -> None:
         parts = entry.name.replace("\\", "/").split("/")
@@ -271,38 +298,3 @@ def _gaps(spans: list[tuple[int, int, str]], directory: int) -> Iterator[tuple[s
         yield "reaches into the directory", reached, spans[-1][2]
     elif directory > reached:
         yield "bytes that belong to no entry stand before the directory", reached, None
-
-
-def _name(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("cp437")
-
-
-def _descriptors(entry: Entry, length: int) -> tuple[bytes, ...]:
-    """The data descriptors of ``length`` bytes that ``entry`` may have: with or without signature, narrow or wide."""
-    wide = length >= _DESCRIPTORS[2]
-    if not wide and max(entry.compressed, entry.size) > 0xFFFFFFFF:
-        return ()
-    plain = struct.pack("<LQQ" if wide else "<3L", entry.crc32, entry.compressed, entry.size)
-    return (plain,) if len(plain) == length else (b"PK\x07\x08" + plain,)
-
-
-def _extras(extra: bytes) -> Iterator[tuple[int, bytes]]:
-    """The extra fields: their kinds and values."""
-    position = 0
-    while position + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, position)
-        yield kind, extra[position + 4 : position + 4 + length]
-        position += 4 + length
-
-
-def _widened(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:
-    """``values`` (size, compressed, header) with the saturated ones taken from the zip64 extra field."""
-    for kind, value in _extras(extra):
-        if kind == 1:
-            wide = iter(struct.unpack_from(f"<{len(value) // 8}Q", value))
-            size, compressed, header = (next(wide, narrow) if narrow == 0xFFFFFFFF else narrow for narrow in values)
-            return size, compressed, header
-    return values

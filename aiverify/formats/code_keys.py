@@ -5,7 +5,8 @@ Rules it keeps:
 1. A key counts by its name, wherever it stands: loaders look into nested configurations, too.
 2. The Python names that it gives stand in the evidence of the finding (``code``), so that the files they lead to can be
    judged where the whole artifact is known.
-3. The work is linear in the value, aliases of YAML included: a container is looked into once.
+3. The work is linear in the value, aliases of YAML included: a container is looked into once, and what stands in it
+   belongs to the first key that leads there.
 
 Source of the keys: ``transformers/dynamic_module_utils.py`` and ``pipelines/__init__.py`` (``auto_map``,
 ``custom_pipelines``, ``trust_remote_code``), ``integrations/hub_kernels.py`` (repositories of kernels), diffusers
@@ -32,6 +33,7 @@ _LONGEST_PATH = 200
 _LONGEST_VALUE = 200
 _LONGEST_NAME = 1_000
 _LONGEST_KEY = 100
+_SHOWN, _SHOWN_ITEMS, _SHOWN_DEPTH = 300, 20, 2
 _CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline"))
 # `org/name`, with a revision and an entry: how kernels are named.
 _REPOSITORY = re.compile(r"(?:[a-z0-9_]+\|)?[A-Za-z0-9][\w.-]*/[\w.-]+(?:@[\w./-]+)?(?::[\w.-]+)?")
@@ -59,9 +61,10 @@ def judge_keys(value: object, path: str) -> list[Finding]:
     """What the keys of ``value``, the parsed content of the file ``path``, make a loader do."""
     findings: list[Finding] = []
     said: Counter[Severity] = Counter()
+    walked: set[int] = set()
     name = PurePosixPath(path).name
     for where, key, inner in keys(value):
-        for item in _judged(where, key, inner, path):
+        for item in _judged(where, key, inner, path, walked):
             said[item.severity] += 1
             if said[item.severity] <= MAX_FINDINGS:
                 findings.append(item)
@@ -93,10 +96,10 @@ def keys(value: object) -> Iterator[tuple[str, str, object]]:
             ]
 
 
-def strings(value: object) -> Iterator[str]:
-    """Every string in ``value``, at any depth."""
+def strings(value: object, seen: set[int] | None = None) -> Iterator[str]:
+    """Every string in ``value``, at any depth. Containers whose ids are ``seen`` are passed over; all met are added."""
     pending = [value]
-    seen: set[int] = set()
+    seen = set() if seen is None else seen
     while pending:
         item = pending.pop()
         if isinstance(item, str):
@@ -113,9 +116,10 @@ def is_set(value: object) -> bool:
     )
 
 
-def _judged(where: str, key: str, inner: object, path: str) -> Iterator[Finding]:
+def _judged(where: str, key: str, inner: object, path: str, walked: set[int]) -> Iterator[Finding]:
+    """What one key says. ``walked`` are the ids of the containers that were searched for names."""
     if key in _CODE_KEYS and is_set(inner):
-        names = list(islice((name for name in strings(inner) if name), _MAX_NAMES + 1))
+        names = list(islice((name for name in strings(inner, walked) if name), _MAX_NAMES + 1))
         # Names beyond the limits are not followed, so that what they lead to cannot be told.
         unknown = len(names) > _MAX_NAMES or any(len(name) > _LONGEST_NAME for name in names)
         evidence = {"key": where, "code": [name[:_LONGEST_NAME] for name in names[:_MAX_NAMES]]}
@@ -128,7 +132,7 @@ def _judged(where: str, key: str, inner: object, path: str) -> Iterator[Finding]
     elif len(key) > _LONGEST_KEY:
         return
     elif _KERNEL_KEY.fullmatch(key) and ("impl" in key or "kernel" in key):
-        for name in strings(inner):
+        for name in strings(inner, walked):
             if len(name) < _LONGEST_NAME and _REPOSITORY.fullmatch(name):
                 text = f"{where} names a repository of code: {name[:_LONGEST_VALUE]}"
                 evidence = {"key": where, "repository": name[:_LONGEST_VALUE]}
@@ -137,11 +141,14 @@ def _judged(where: str, key: str, inner: object, path: str) -> Iterator[Finding]
         text = f"{where} has the loader fetch another model: {inner[:_LONGEST_VALUE]}"
         yield finding("AIV510", text, file=path, severity=Severity.INFO, evidence={"key": where})
     elif key not in _REMEMBERED and _OPENED_KEY.fullmatch(key):
-        yield from _opened(where, inner, path)
+        yield from _opened(where, inner, path, walked)
 
 
-def _opened(where: str, inner: object, path: str) -> Iterator[Finding]:
+def _opened(where: str, inner: object, path: str, walked: set[int]) -> Iterator[Finding]:
     """Places outside of the artifact that a loader may open."""
+    if isinstance(inner, list) and id(inner) in walked:
+        return
+    walked.add(id(inner))
     for place in [inner] if isinstance(inner, str) else inner if isinstance(inner, list) else ():
         if not isinstance(place, str) or len(place) > 4096 or "\n" in place:
             continue
@@ -197,7 +204,15 @@ def _modules(modules: list[object], path: str) -> Iterator[Finding]:
 
 
 def _shown(value: object) -> str:
-    try:
-        return json.dumps(value)[:300]
-    except (RecursionError, ValueError, TypeError):
-        return "something nested too deeply"
+    """The beginning of ``value`` as JSON. No more is looked at: aliases may stand for more than the file holds."""
+    return json.dumps(_beginning(value, 0))[:_SHOWN]
+
+
+def _beginning(value: object, depth: int) -> object:
+    if isinstance(value, str):
+        return value[:_SHOWN]
+    if isinstance(value, dict | list) and depth > _SHOWN_DEPTH:
+        return "..."
+    if isinstance(value, dict):
+        return {str(key)[:_SHOWN]: _beginning(item, depth + 1) for key, item in islice(value.items(), _SHOWN_ITEMS)}
+    return [_beginning(item, depth + 1) for item in value[:_SHOWN_ITEMS]] if isinstance(value, list) else value

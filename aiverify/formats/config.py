@@ -12,7 +12,7 @@ from aiverify.finding import Severity, Unexamined
 from aiverify.formats.code_keys import judge_keys, keys, strings
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.shard_index import misplaced
-from aiverify.formats.template import suspicious
+from aiverify.formats.template import MAX_TEMPLATES, suspicious
 from aiverify.formats.yaml_events import read_yaml
 from aiverify.rules import finding
 
@@ -86,11 +86,22 @@ def _template(examination: Examination, path: str, where: str, text: str) -> Non
 
 
 def _templates(examination: Examination, path: str, value: object) -> None:
-    """Judge every template: they come alone, in lists, and in objects by name."""
+    """Judge every template, each text once: they come alone, in lists, and in objects by name."""
+    walked: set[int] = set()
+    judged: set[str] = set()
+    left = MAX_TEMPLATES
     for where, key, inner in keys(value):
-        if key in _TEMPLATE_KEYS:
-            for text in strings(inner):
-                _template(examination, path, where, text)
+        for text in strings(inner, walked) if key in _TEMPLATE_KEYS else ():
+            if text in judged:
+                continue
+            judged.add(text)
+            left -= len(text)
+            if left < 0:
+                reason = f"templates of more than {MAX_TEMPLATES} characters"
+                examination.findings.append(finding("AIV503", f"{where}: {reason}", file=path))
+                examination.unexamined.append(Unexamined(file=path, reason=reason))
+                return
+            _template(examination, path, where, text)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -27,7 +27,7 @@ from aiverify.formats.embedded import PROBE
 from aiverify.formats.gguf_types import TENSOR_TYPES
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.safetensors import is_plain, shown
-from aiverify.formats.template import suspicious
+from aiverify.formats.template import MAX_TEMPLATES, suspicious
 from aiverify.pickles.reading import Buffer
 
 MAX_ENTRIES = 65_536
@@ -37,7 +37,6 @@ MAX_DIMENSIONS = 4
 MAX_KEY = 1_024
 MAX_NAME = 64
 MAX_STRING = 16 << 20
-MAX_TEMPLATES = 4 << 20
 DEFAULT_ALIGNMENT = 32
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7

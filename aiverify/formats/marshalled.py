@@ -100,10 +100,15 @@ class _Reader:
     def _number(self, width: int) -> int:
         return int.from_bytes(self._take(width), "little", signed=width > 1)
 
+    def _spend(self, values: int) -> None:
+        self.count += values
+        if self.count > MAX_VALUES:
+            raise MarshalError(f"more than {MAX_VALUES} values")
+
     def value(self, depth: int) -> object:
-        self.count += 1
-        if self.count > MAX_VALUES or depth > MAX_DEPTH:
-            raise MarshalError(f"more than {MAX_VALUES} values, or {MAX_DEPTH} inside each other")
+        self._spend(1)
+        if depth > MAX_DEPTH:
+            raise MarshalError(f"more than {MAX_DEPTH} values inside each other")
         begin = self.position
         byte = self._take(1)[0]
         kind, place = bytes((byte & ~_REFERENCED,)), None
@@ -152,6 +157,8 @@ class _Reader:
         for _ in after:
             self.value(depth + 1)
         names, constants, bytecode, name = parts["names"], parts["consts"], parts["code"], parts["name"]
+        for shared in (names, constants, bytecode):  # many code objects may refer to the same ones
+            self._spend(len(shared) if isinstance(shared, tuple | bytes) else 0)
         if not (
             isinstance(names, tuple)
             and all(isinstance(item, str) for item in names)

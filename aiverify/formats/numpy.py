@@ -75,6 +75,8 @@ def examine_npy(
                 break
             text = f"another array follows at byte {position}"
             examination.findings.append(finding("AIV308", text, file=path, member=member, offset=position))
+        else:
+            raise FormatError(f"more than {_MAX_ARRAYS} arrays")
         if not _has_objects(header.descr) and position != len(data):
             raise FormatError(f"{len(data) - start} bytes of numbers where the header states {position - start}")
     except FormatError as error:

@@ -25,6 +25,7 @@ from aiverify.rules import finding
 BLOCK = 512
 _MAX_MEMBERS = 100_000
 _MAX_EXTENSION = 1 << 20
+_LONGEST_NAME = 4096  # of a path, where files are unpacked
 _STEP = 1 << 20
 _LARGEST_OCTAL = 0o77777777777
 _REGULAR = frozenset((b"0", b"\0", b"7"))
@@ -107,7 +108,7 @@ def examine_tar_archive(content: Content, path: str, options: ScanOptions, nesti
         if member.name in listing.sparse:
             reason = "a sparse member: its content is not examined"
             examination.unexamined.append(Unexamined(file=path, member=member.name, reason=reason))
-        elif member.kind in _REGULAR:
+        elif member.kind not in (*_LINKS, *_SPECIAL, _FOLDER):  # readers take an unknown kind for a regular file
             with window(content, member.start, member.size) as inner:
                 nesting.look(inner, member.name, examination, path, options)
     if listing.fault is not None:
@@ -175,6 +176,8 @@ def _member(header: bytes, kind: bytes, size: int, offset: int, pending: _Pendin
     if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500])):
         name = f"{prefix}/{name}"
     name = pending.name or shared.name or name
+    if len(name) > _LONGEST_NAME:
+        raise FormatError(f"a name of {len(name)} characters")
     if kind == b"\0" and name.endswith("/"):
         kind = _FOLDER  # as tar wrote folders before ustar
     stated = pending.size if pending.size is not None else shared.size

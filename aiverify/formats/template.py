@@ -11,7 +11,10 @@ import re
 
 from aiverify.formats.template_grammar import escapes
 
-_MAX_TEMPLATE = 4 << 20
+#: Characters of one template, and of all templates of one file. The longest in use have some tens of thousands; what a
+#: hostile one costs is seconds for each mebibyte.
+MAX_TEMPLATE = 256 << 10
+MAX_TEMPLATES = 1 << 20
 _SUSPICIOUS = (
     re.compile(
         r"__(?:class|mro|base|bases|subclasses|globals|builtins|import|init|dict|getattribute|getattr|code|call|self"
@@ -28,7 +31,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8
 
 def suspicious(text: str) -> str | None:
     """What is wrong with a template, ``None`` when nothing is."""
-    if len(text) > _MAX_TEMPLATE:
+    if len(text) > MAX_TEMPLATE:
         return f"a template of {len(text)} characters"
     decoded = _ESCAPE.sub(_character, text)
     for pattern in _SUSPICIOUS:

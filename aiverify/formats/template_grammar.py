@@ -14,14 +14,16 @@ from collections.abc import Iterator
 from typing import Any
 
 _MOST_NODES = 200_000
-_MAX_TEMPLATE = 1 << 20
 _JOINING = frozenset(("join", "format", "replace", "reverse"))
 _BY_ATTRIBUTE = frozenset(("map", "selectattr", "rejectattr", "groupby", "sort", "sum", "unique", "min", "max"))
 
 
 def escapes(text: str) -> str | None:
-    """What a template does that none should; ``None`` when nothing is seen, or where Jinja is not installed."""
-    if len(text) > _MAX_TEMPLATE or ("{%" not in text and "{{" not in text):
+    """What a template does that none should; ``None`` when nothing is seen, or where Jinja is not installed.
+
+    The work is linear in the text, whose length the caller bounds.
+    """
+    if "{%" not in text and "{{" not in text:
         return None
     try:
         from jinja2 import TemplateError
@@ -30,8 +32,11 @@ def escapes(text: str) -> str | None:
     try:
         tree = _environment().parse(text)
         return next(_found(tree), None)
-    except (TemplateError, RecursionError, ValueError, OverflowError, MemoryError):
+    except TemplateError:
         return None  # no loader can render what its parser refuses; the lexical check has seen the text
+    except (RecursionError, ValueError, OverflowError, MemoryError) as error:
+        # Where these limits lie depends on the process: what breaks off here, a loader may still render.
+        return f"Jinja's grammar breaks off in it: {type(error).__name__}"
 
 
 def _environment() -> Any:

@@ -16,10 +16,13 @@ from aiverify.formats.safetensors import shown
 from aiverify.pickles.reading import Buffer
 
 MAX_SIZE = 256 << 20
-_STRING = rb"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
+_STRING = rb"""(?:"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')"""
+#: One that never ends: passed over as far as it reaches, so that the search stays linear.
+_UNENDED = rb""""(?:[^"\\\n]|\\.)*+|'(?:[^'\\\n]|\\.)*+"""
 #: A field ``op`` or ``filename``: its value may be several strings in a row, with comments between them.
 _FIELD = re.compile(
-    rb"(?s)#[^\n]*|\b(op|filename|s)(?:\s|#[^\n]*\n)*+:?((?:(?:\s|#[^\n]*\n)*+" + _STRING + rb")+)|" + _STRING
+    rb"(?s)#[^\n]*|\b(op|filename|s)(?:\s|#[^\n]*\n)*+:?((?:(?:\s|#[^\n]*\n)*+" + _STRING + rb")++)"
+    rb"|" + _STRING + rb"|" + _UNENDED
 )
 _PART = re.compile(rb"#[^\n]*\n|(" + _STRING + rb")", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)

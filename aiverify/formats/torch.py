@@ -13,6 +13,7 @@ Source: torch/serialization.py and caffe2/serialize/inline_container.cc (PyTorch
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -71,6 +72,7 @@ class _Reader:
         self.prefix = prefix
         self.options = members.options
         self.sources: set[str] = set()
+        self.storages: dict[str, dict[str, StorageRange | str]] = {}
 
     def run(self) -> None:
         self._program()
@@ -119,9 +121,7 @@ class _Reader:
         data = members.content(entry)
         if data is None:
             return
-        start = f"{entry.name.removesuffix('.pkl')}/"
-        names = (item.name for item in members.entries)
-        keys = frozenset(name.removeprefix(start) for name in names if name.startswith(start))
+        keys = frozenset(self._storages(f"{entry.name.removesuffix('.pkl')}/") if entry.name.endswith(".pkl") else ())
         found, path, nesting = members.examination, members.path, members.nesting
         for _ in examine_streams(data, 0, found, path, self.options, nesting, member=entry.name, storages=keys):
             pass
@@ -139,7 +139,7 @@ class _Reader:
         data = members.content(entry)
         if data is None:
             return
-        storages = self._storages()
+        storages = self._storages(f"{self.prefix}/data/")
         streams = examine_streams(
             data,
             0,
@@ -151,7 +151,7 @@ class _Reader:
             storages=frozenset(storages),
         )
         graphs = list(streams)
-        order = self._byteorder()
+        order = self._byteorder
         if len(graphs) == 1 and graphs[0].failure is None and order is not None:
             members.examination.checkpoint = Checkpoint(
                 graph=graphs[0],
@@ -160,6 +160,7 @@ class _Reader:
                 stream_sha256=hashlib.sha256(data).hexdigest(),
             )
 
+    @functools.cached_property
     def _byteorder(self) -> str | None:
         for entry in self.members.entries:
             if entry.name == f"{self.prefix}/byteorder":
@@ -170,10 +171,12 @@ class _Reader:
                 return order.decode()
         return "little"
 
-    def _storages(self) -> dict[str, StorageRange | str]:
-        start = f"{self.prefix}/data/"
-        entries = filter(self._is_storage, self.members.entries)
-        return {entry.name.removeprefix(start): located(entry) for entry in entries}
+    def _storages(self, folder: str) -> dict[str, StorageRange | str]:
+        """The storages in one ``folder``, by key; listed once, however many entries of one name ask for them."""
+        if folder not in self.storages:
+            entries = (entry for entry in self.members.entries if entry.name.startswith(folder))
+            self.storages[folder] = {entry.name.removeprefix(folder): located(entry) for entry in entries}
+        return self.storages[folder]
 
     def _extra(self, entry: Entry) -> None:
         """An entry that a plain checkpoint does not have: something hidden, or constants of TorchScript."""

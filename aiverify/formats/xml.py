@@ -31,13 +31,14 @@ _PLAIN = frozenset(
         *("utf-16", "utf-16-le", "utf-16-be", "utf-16le", "utf-16be"),
     )
 )
-_EXTERNAL = re.compile(r"<!(?:DOCTYPE|ENTITY)\b[^<>\[]{0,2000}?\b(?:SYSTEM|PUBLIC)\b[^<>\[]{0,500}")
+# What is looked for in an element may stand anywhere in it: no length of it, and no > in a value, hides what follows.
+_EXTERNAL = re.compile(r"<!(?:DOCTYPE|ENTITY)\b[^<>\[]*?\b(?:SYSTEM|PUBLIC)\b[^<>\[]{0,500}")
 _ENTITY = re.compile(r"<!ENTITY\b[^<>]{0,200}")
-_INCLUDE = re.compile(r"<(?:\w{1,100}:)?include\b[^<>]{0,500}?\bhref\b[^<>]{0,500}|<\?xml-stylesheet\b[^<>]{0,500}")
-_LAYER = re.compile(r"<layer\b[^<>]{0,2000}>")
-_ATTRIBUTE = re.compile(r"""\b(type|version)\s*=\s*["']([^"']{0,200})["']""")
-_DATA = re.compile(r"<data\b[^<>]{0,4000}>")
-_EXTENT = re.compile(r"""\b(offset|size)\s*=\s*["'](\d{1,19})["']""")
+_INCLUDE = re.compile(r"<(?:[\w.-]{1,100}:)?include\b[^<]*?\bhref\b[^<>]{0,500}|<\?xml-stylesheet\b[^<>]{0,500}")
+#: An element of OpenVINO that is looked at, with its attributes; group 3 is there where it ends as one does.
+_ELEMENT = re.compile(r"""<(layer|data)(?=[\s/>])((?:[^<>"']|"[^"]*+"|'[^']*+')*+)(>)?""")
+_ATTRIBUTE = re.compile(r"""([^\s"'=/]{1,200})\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _FORMATS = {NET: Format.OPENVINO, PMML: Format.PMML}
 _BEHIND = re.compile(r"<!--.*?(?:-->|\Z)|\s", re.DOTALL)
 _OPSET = re.compile(r"opset\d{1,3}|experimental|gpu_opset|ie_internal_opset|")
@@ -60,28 +61,34 @@ def examine_xml(data: bytes, path: str, root: str | None = None, folder: Folder 
         complaints.say("AIV415", f"it includes {shown(found[0])}")
     for found in _ENTITY.finditer(text):
         complaints.say("AIV404", f"it defines what readers expand: {shown(found[0])}")
-    for found in _LAYER.finditer(text):
-        attributes = dict(_ATTRIBUTE.findall(found[0]))
-        if not _OPSET.fullmatch(attributes.get("version", "")):
-            layer = f"{attributes.get('type')} ({attributes['version']})"
-            complaints.say("AIV413", f"the layer {shown(layer)} needs a library of its own")
-    if root == NET:
-        _constants(text, complaints, PurePosixPath(path).stem, folder)
+    last = _elements(text, complaints)
+    if root == NET and last:
+        _constants(last, complaints, PurePosixPath(path).stem, folder)
     end = f"</{root}>"
     if root is not None and _BEHIND.sub("", text).partition(end)[2]:
         complaints.say("AIV414", f"something follows the element {shown(root)}")
     return examination
 
 
-def _constants(text: str, complaints: Complaints, stem: str, folder: Folder | None) -> None:
-    """Judge where the constants of an OpenVINO graph lie in the file of numbers beside it."""
+def _elements(text: str, complaints: Complaints) -> int:
+    """Judge the layers of an OpenVINO graph; where the last of its constants ends in the file of numbers."""
     end = 0
-    for found in _DATA.finditer(text):
-        extent = {key: int(value) for key, value in _EXTENT.findall(found[0])}
-        if len(extent) == 2:
-            end = max(end, extent["offset"] + extent["size"])
-    if not end:
-        return
+    for found in _ELEMENT.finditer(text):
+        attributes = {name: first or second for name, first, second in _ATTRIBUTE.findall(found[2])}
+        if not found[3]:
+            complaints.gap(f"an element {found[1]} that cannot be read")
+        elif found[1] == "data":
+            extent = [attributes.get("offset", ""), attributes.get("size", "")]
+            if all(map(_NUMBER.fullmatch, extent)):
+                end = max(end, sum(map(int, extent)))
+        elif not _OPSET.fullmatch(version := attributes.get("version", "")):
+            layer = f"{attributes.get('type')} ({version})"
+            complaints.say("AIV413", f"the layer {shown(layer)} needs a library of its own")
+    return end
+
+
+def _constants(end: int, complaints: Complaints, stem: str, folder: Folder | None) -> None:
+    """Judge whether the constants of a graph, which reach up to the byte ``end``, lie in the file beside it."""
     if folder is None:
         complaints.gap("its constants lie beside it, which cannot be looked up from where it lies")
         return

@@ -51,11 +51,12 @@ def reached(repository: Repository, findings: Sequence[Finding]) -> list[Finding
     if not references:
         return list(findings)
     sources = _sources(repository)
+    depth = max((path.count("/") + 1 for path in repository.parts), default=0)
     entries: dict[str, str] = {}
     elsewhere: dict[int, str] = {}
     for item, name in references:
         owner, _, dotted = name.rpartition("--")
-        path = None if owner and owner != repository.name else _file(dotted, item.file or "", repository)
+        path = None if owner and owner != repository.name else _file(dotted, item.file or "", repository, depth)
         if path is not None:
             entries.setdefault(path, f"{item.file} names it")
         elif owner:
@@ -118,13 +119,18 @@ def _text(content: bytes) -> str:
         return "? not UTF-8"
 
 
-def _file(dotted: str, named_by: str, repository: Repository) -> str | None:
-    """The file that a dotted name leads to from the folder of the file that names it, or from the top."""
-    parts = dotted.split(".")
-    for folder in dict.fromkeys((PurePosixPath(named_by).parent, PurePosixPath("."))):
+def _file(dotted: str, named_by: str, repository: Repository, depth: int) -> str | None:
+    """The file that a dotted name leads to from the folder of the file that names it, or from the top.
+
+    ``depth`` is how many names the longest path of the artifact has: no longer part of a name leads to a file.
+    """
+    parts = dotted.split(".")[:depth]
+    parts = parts[: parts.index("")] if "" in parts else parts
+    above = PurePosixPath(named_by).parent
+    for folder in dict.fromkeys(("" if above.name == "" else f"{above}/", "")):
         for length in range(len(parts), 0, -1):
-            place = folder.joinpath(*parts[:length]) if all(parts[:length]) else None
-            for path in (f"{place}.py", f"{place}/__init__.py", f"{place}/{parts[0]}.py") if place else ():
+            place = folder + "/".join(parts[:length])
+            for path in (f"{place}.py", f"{place}/__init__.py", f"{place}/{parts[0]}.py"):
                 if path in repository.parts:
                     return path
     return None

@@ -58,19 +58,21 @@ def _asked(sources: Sequence[str]) -> tuple[list[Summary], str]:
     question = b"".join(json.dumps(source).encode("ascii") + b"\n" for source in sources)
     ended = "its reader ended without an answer"
     # -I: neither the environment nor the working directory may add modules to the process.
-    with subprocess.Popen(  # noqa: S603 - a fixed command with our own module path
-        [sys.executable, "-I", "-c", _BOOT, str(SECONDS), str(MEMORY), *sys.path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as child:
-        try:
-            output, _ = child.communicate(question, timeout=2 * SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            output, _ = child.communicate()
-            ended = f"its reader gave no answer within {2 * SECONDS} s"
+    command = [sys.executable, "-I", "-c", _BOOT, str(SECONDS), str(MEMORY), *sys.path]
+    try:
+        output = subprocess.run(  # noqa: S603 - a fixed command with our own module path
+            command,
+            input=question,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=2 * SECONDS,
+            check=False,
+            start_new_session=True,
+        ).stdout
+    except subprocess.TimeoutExpired as error:  # what it had answered by then counts
+        output, ended = error.output or b"", f"its reader gave no answer within {2 * SECONDS} s"
+    except OSError as error:
+        return [], f"its reader could not be started: {error.strerror or error}"
     answers = []
     for line in output.split(b"\n")[: len(sources)]:
         summary = _read(line)

@@ -229,5 +229,6 @@ def test_an_address_that_is_none_of_the_web_is_refused(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_read_is_an_error(tmp_path: Path, raw: bytes) -> None:
     cache = tmp_path / "advisories.json"
     cache.write_bytes(raw)
-    with pytest.raises(AdvisoryError):
+    with pytest.raises(AdvisoryError, match=str(cache)) as caught:
         known(cache)
+    assert caught.value.hint

@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections import Counter
 
 import pytest
 from fuzzing import effort
@@ -14,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from zip_builder import Member, archive
 
-from aiverify.formats.archives import ArchiveError, read_zip
+from aiverify.formats import archives
+from aiverify.formats.archives import ArchiveError, ends_in_zip, read_zip
 from aiverify.formats.content import Allowance, in_place
 from aiverify.formats.interface import FormatError
 from aiverify.formats.zip_members import read_member
@@ -205,6 +207,36 @@ UNREADABLE = {
     "a broken directory": archive(A).replace(b"PK\x01\x02", b"PK\x01\x03"),
     "a name beyond the directory": archive(Member(name=b"a"), end={"size": 46, "start": 31}),
 }
+
+
+@pytest.mark.parametrize("raw", [UNREADABLE[name] for name in ("a first part elsewhere", "encrypted")])
+def test_an_archive_behind_something_else_is_one_even_if_it_is_refused_here(raw):
+    assert zipfile.ZipFile(io.BytesIO(raw)).namelist()
+    assert ends_in_zip(io.BytesIO(b"text\n" + raw), 5 + len(raw))
+    assert not ends_in_zip(io.BytesIO(b"text\n" + raw[:-22]), 5 + len(raw) - 22)
+
+
+def test_an_archive_behind_another_of_its_length_is_odd():
+    one = archive(Member(name=b"a", data=b"1"), zip64={})
+    other = archive(Member(name=b"a", data=b"2"), zip64={})
+    assert len(one) == len(other)
+    assert oddities(one) == []
+    assert oddities(one + other) != []
+
+
+def test_entries_that_share_their_bytes_many_times_over_are_refused():
+    first = Member(name=b"n" * 60_000, data=b"x" * 60_000)
+    raw = archive(first, *(Member(name=b"a", central={"header": 0}) for _ in range(50)))
+    with pytest.raises(ArchiveError, match="share"):
+        listed(raw)
+
+
+def test_what_is_odd_about_many_entries_is_said_of_the_first(monkeypatch):
+    raw = archive(*(Member(name=b"/a") for _ in range(300)))
+    assert sorted(Counter(item.rule for item in listed(raw).oddities).values()) == [100, 100]
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 299)
+    with pytest.raises(ArchiveError, match="entries"):
+        listed(raw)
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

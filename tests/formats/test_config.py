@@ -150,13 +150,10 @@ def test_no_depth_makes_the_examination_raise(depth):
     assert [item.rule for item in examine_json(raw, "x").findings] in (["AIV501"], ["AIV504"])
 
 
-def test_a_value_that_cannot_be_shown_is_found_all_the_same(monkeypatch):
-    def deep(_):
-        raise RecursionError
-
-    monkeypatch.setattr(config.json, "dumps", deep)
-    ((_, message),) = [(item.rule, item.message) for item in examine_json(b'{"auto_map": [1]}', "x").findings]
-    assert "nested too deeply" in message
+def test_a_value_is_shown_as_far_as_a_message_goes():
+    ((_, message),) = look({"auto_map": [["a", [{"b": 1}], *["c" * 1000] * 30]]})
+    assert message.startswith('auto_map names code: [["a", ["..."], "ccc')
+    assert len(message) < 400
 
 
 def test_very_long_keys_cost_no_more_than_their_length():
@@ -357,11 +354,14 @@ def test_a_code_point_that_does_not_exist_stays_as_it_is():
 @pytest.mark.parametrize(
     "text",
     [
-        "__" * 40 + "'" + "\n" * 1_000_000,
-        "'__" * 300_000,
-        "|" + " " * 1_000_000,
-        "{%" + " " * 1_000_000,
-        "_" * 1_000_000,
+        "__" * 40 + "'" + "\n" * 260_000,
+        "'__" * 87_000,
+        "|" + " " * 260_000,
+        "{%" + " " * 260_000,
+        "_" * 260_000,
+        ("_" * 40 + '"' + " " * 80) * 2_160,
+        "{{ a" + "|b" * 130_000 + " }}",
+        "{{ a" + "['b'+'c']" * 29_000 + " }}",
     ],
 )
 def test_a_template_cannot_stall_the_search(text):
@@ -370,6 +370,20 @@ def test_a_template_cannot_stall_the_search(text):
     start = time.perf_counter()
     template_rules(text)
     assert time.perf_counter() - start < 10
+
+
+def test_a_long_template_is_no_way_past_the_grammar():
+    assert template_rules("{{ x['_' * 2 ~ y] }}" + "{# padding #}" * 90_000) == ["AIV503"]
+
+
+def test_a_template_costs_once_what_it_costs_and_many_end():
+    shared = "t: &t " + json.dumps("{{ a" + "|b" * 10_000 + " }}") + "\n"
+    aliases = "".join(f"a{number}:\n  chat_template: *t\n" for number in range(5_000))
+    assert examine_yaml((shared + aliases).encode(), "c.yaml").findings == []
+    many = {"chat_template": [{"name": str(number), "template": f"{number}" * 40_000} for number in range(60)]}
+    examination = examine_json(json.dumps(many).encode(), "tokenizer_config.json")
+    assert [item.rule for item in examination.findings] == ["AIV503"]
+    assert examination.unexamined
 
 
 def test_the_recursion_limit_is_left_alone():

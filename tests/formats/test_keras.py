@@ -275,6 +275,14 @@ def test_shared_constants_are_walked_once() -> None:
     assert len(list(read_code(marshal.dumps(code)).everything())) == 41
 
 
+def test_names_that_many_code_objects_share_are_counted_for_each() -> None:
+    names = tuple(f"n{number}" for number in range(1_000))
+    inner = (lambda: 0).__code__.replace(co_names=names)
+    outer = inner.replace(co_consts=tuple(inner.replace(co_firstlineno=line) for line in range(1, 300)))
+    with pytest.raises(MarshalError, match="more than"):
+        read_code(marshal.dumps(outer))
+
+
 def test_a_broken_file_is_said_to_be_unread(saved: Path, tmp_path: Path) -> None:
     place = tmp_path / "model.h5"
     place.write_bytes(saved.read_bytes()[:-3000])

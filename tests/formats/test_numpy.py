@@ -10,6 +10,7 @@ from fuzzing import effort
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aiverify.formats import numpy
 from aiverify.formats.interface import ScanOptions
 from aiverify.formats.numpy import examine_npy
 
@@ -254,6 +255,13 @@ def test_no_alteration_makes_the_reader_raise(raw, changes):
 class Strange:
     def __reduce__(self):
         return print, ("x",)
+
+
+@pytest.mark.parametrize("first", [np.ones(3), np.array([1], dtype=object)], ids=["numbers", "objects"])
+def test_an_array_behind_too_many_arrays_is_unexamined(first, monkeypatch):
+    monkeypatch.setattr(numpy, "_MAX_ARRAYS", 2)
+    assert not look(written(first) * 2).unexamined
+    assert look(written(first) * 3).unexamined
 
 
 @pytest.mark.parametrize("first", [np.ones(3), np.array([1], dtype=object)], ids=["numbers", "objects"])

@@ -5,7 +5,7 @@ from fuzzing import effort
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiverify.formats import sentencepiece
+from aiverify.formats import protobuf, sentencepiece
 from aiverify.formats.sentencepiece import examine_sentencepiece
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_message_or_has_no_pieces_is_not_examined(raw):
 
 
 def test_millions_of_tiny_fields_are_given_up(monkeypatch):
-    monkeypatch.setattr(sentencepiece, "_MAX_FIELDS", 100)
+    monkeypatch.setattr(protobuf, "MAX_FIELDS", 100)
     assert clean(PIECE * 100)
     assert not clean(PIECE * 101)
     monkeypatch.setattr(sentencepiece, "_MAX_SIZE", 10)

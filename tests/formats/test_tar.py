@@ -131,6 +131,18 @@ def test_a_member_of_an_unknown_kind_is_a_finding(look):
     assert rules(look(tar(("a", b"x"), type=b"Z"))) == {"AIV402"}
 
 
+def test_a_member_of_an_unknown_kind_is_examined_as_the_file_that_python_takes_it_for(look):
+    raw = tar(("a.pkl", RUN), type=b"Z")
+    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
+        assert archive.extractfile("a.pkl").read() == RUN
+    assert rules(look(raw)) == {"AIV301", "AIV402"}
+
+
+def test_a_name_that_no_path_could_be_ends_the_archive(look):
+    examination = look(tar(("a" * 5000, b"x")))
+    assert "a name of 5000 characters" in examination.unexamined[0].reason
+
+
 def test_a_folder_with_content_is_a_finding(look):
     raw = bytearray(tar(("a/", b""), form=tarfile.USTAR_FORMAT))
     raw[124:136] = b"%011o\0" % 512

@@ -1,5 +1,6 @@
 """TensorFlow graphs that the library wrote, and small ones by hand; TensorFlow Lite likewise."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from aiverify.formats.flatbuffer import FlatBuffer
 from aiverify.formats.operators import judge_operator, table
 from aiverify.formats.tensorflow import examine_tensorflow
+from aiverify.formats.tensorflow_text import examine_graph_text
 from aiverify.formats.tflite import examine_tflite
 
 VECTORS = Path(__file__).parent / "vectors" / "tensorflow"
@@ -139,3 +141,13 @@ def mutated(data: st.DataObject, name: str) -> bytes:
     for _ in range(data.draw(st.integers(1, 6))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     return bytes(raw[: data.draw(st.integers(0, len(raw)))])
+
+
+@pytest.mark.parametrize("mark", ['"', "'"])
+@pytest.mark.parametrize("field", ["", "op: "])
+def test_a_string_that_never_ends_cannot_stall_the_reader(field: str, mark: str) -> None:
+    text = "node { op: 'WriteFile' }\n" + field + mark + ("\\" + mark) * 200_000
+    started = time.process_time()
+    found = examine_graph_text(text.encode(), "graph.pbtxt").findings
+    assert [item.rule for item in found] == ["AIV412"]
+    assert time.process_time() - started < 5

