@@ -112,6 +112,8 @@ aiverify.protect(store=store)
 marker = folder / "marker by a detour"
 path = named("pathlib.PosixPath") + tup(text(str(marker))) + b"R"
 touch = stream(named("builtins.getattr") + tup(path, text("touch")) + b"R)R")
+(folder / "touch.pkl").write_bytes(touch)
+opened = os.open(folder, os.O_RDONLY)
 unpickle = f"import pickle; pickle.load(open({str(folder / 'evil-pkl.dat')!r}, 'rb'))"
 
 way("wrapped", lambda: joblib.load(folder / "evil-joblib.dat"))
@@ -120,6 +122,7 @@ way("held-other-name", lambda: held["joblib"](folder / "evil-joblib.dat"))
 way("pickle-model-name", lambda: pickle.load((folder / "evil.pkl").open("rb")))
 way("pickle-dangerous", lambda: pickle.loads((folder / "evil-pkl.dat").read_bytes()))
 way("pickle-detour", lambda: pickle.loads(touch))
+way("descriptor", lambda: pickle.load(os.fdopen(os.open("touch.pkl", os.O_RDONLY, dir_fd=opened), "rb")))
 way("own-find-class", lambda: Own((folder / "evil-pkl.dat").open("rb")).load())
 way("native", lambda: torch._C.PyTorchFileReader(str(folder / "evil.pt")).get_record("data.pkl"), reads=True)
 way("subinterpreter", in_a_subinterpreter)

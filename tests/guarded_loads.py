@@ -244,11 +244,13 @@ def while_another_loads() -> None:
 def nested() -> None:
     """A pickle that is read while an artifact is loaded in the same thread names what the artifact does not."""
 
-    def reading(storage: object, location: str) -> object:
-        case("a foreign pickle inside a load", lambda: loads(pickle.dumps(Path("x"))))
-        return storage
+    for what, target in (("a load", folder / "good.pt"), ("a load of a stream", (folder / "good.pt").open("rb"))):
 
-    case("a load that reads another pickle", lambda: torch.load(folder / "good.pt", map_location=reading))
+        def reading(storage: object, location: str, what: str = what) -> object:
+            case(f"a foreign pickle inside {what}", lambda: loads(pickle.dumps(Path("x"))))
+            return storage
+
+        case(f"{what} that reads another pickle", lambda target=target: torch.load(target, map_location=reading))
 
 
 def benign() -> None:

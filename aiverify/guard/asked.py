@@ -1,12 +1,15 @@
-"""A file that is asked about, and the states by which files are known again."""
+"""A file that is asked about: its digest, and the states by which files are known again."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiverify.guard.interface import Admission
+from aiverify.guard.interface import Admission, refusal
+from aiverify.store.index import RACY, Index
 from aiverify.store.interface import Member, Sealed
 
 #: Device, inode, size, mtime and ctime.
@@ -45,3 +48,21 @@ def states(admission: Admission) -> tuple[State, ...] | None:
         return tuple(state_of(path.stat()) for path in (admission.sealed, *((twin.recipe,) if twin else ())))
     except OSError:
         return None
+
+
+def digest(handle: int, path: Path, index: Index, *, fresh: bool) -> tuple[str, int, bool]:
+    """SHA-256 and size of the open file, and whether it changed too recently to be remembered by its state.
+
+    ``fresh``: what ``index`` remembers is not believed. Raises LoadRefused if the file changes meanwhile.
+    """
+    before, began = os.fstat(handle), time.time()
+    known = None if fresh else index.digest(before)
+    if known is not None:
+        return known, before.st_size, False
+    with os.fdopen(os.dup(handle), "rb", buffering=0) as file:
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if state_of(os.fstat(handle)) != state_of(before):
+        raise refusal(path, "block", ("it changed while it was read (AIV103)",), rules=("AIV103",))
+    index.keep_digest(before, sha256, hashed_at=began)
+    return sha256, before.st_size, before.st_ctime > began - RACY

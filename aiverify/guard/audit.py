@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiverify.guard.deciding import Decider
 
 _REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules"))
-_IMPORT = "<frozen importlib._bootstrap_external>"
+_IMPORTS = frozenset(("<frozen importlib._bootstrap_external>", "<frozen zipimport>"))
 _CACHED = f".{sys.implementation.cache_tag}."
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
@@ -138,7 +138,7 @@ def _executed(gate: Decider, code: object) -> None:
 
 def _unmarshalled(gate: Decider, *_: object) -> None:
     load = current()
-    if load is not None and sys._getframe(2).f_code.co_filename != _IMPORT:
+    if load is not None and sys._getframe(2).f_code.co_filename not in _IMPORTS:
         raise gate.refuse(load.file, "it holds marshalled code (a Lambda layer)")
 
 

@@ -71,6 +71,7 @@ def is_dangerous(module: str, name: str) -> bool:
 def _listed(module: str, name: str) -> bool:
     return (
         (module, name) in _NAMES
+        or (module, name.partition(".")[0]) in _NAMES
         or module in _MODULES
         or module.partition(".")[0] in _MODULES
         or ("." in name and not _PATHS.isdisjoint(name.split(".")))
@@ -78,17 +79,21 @@ def _listed(module: str, name: str) -> bool:
 
 
 def _leads_to_danger(module: str, name: str) -> bool:
-    """Whether the name is an alias of such a name, a module, or leads through one.
+    """Whether the name is an alias of such a name, a module, or leads through one of these.
 
-    The module is imported to find out, as the unpickler is about to do.
+    The module is imported and its attributes are taken to find out, as the unpickler is about to do.
     """
     try:
         found: object = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+            if isinstance(found, ModuleType) or _is_alias(found, module, name):
+                return True
     except Exception:  # noqa: BLE001 - the unpickler fails in the same way
         return False
-    for part in name.split("."):
-        found = vars(found).get(part) if isinstance(found, (ModuleType, type)) else None
-        if isinstance(found, ModuleType):
-            return True
+    return False
+
+
+def _is_alias(found: object, module: str, name: str) -> bool:
     home, own = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
     return isinstance(home, str) and isinstance(own, str) and (home, own) != (module, name) and _listed(home, own)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Decider:
-    """Asks the gate of these settings."""
+    """Asks the gate of these settings, which may be exchanged for stricter ones."""
 
     __slots__ = ("_gate", "settings")
 
@@ -21,12 +21,13 @@ class Decider:
         self.settings = settings
         self._gate: StoreGate | None = None
 
-    def admit(self, path: str, suits: Callable[[Twin], bool] | None = None) -> Admission:
+    def admit(self, path: str, suits: Callable[[Twin], bool] | None = None, copy_of: str | None = None) -> Admission:
         """Leave to load the file at ``path`` from its sealed copy, or from a twin of it that ``suits``.
 
-        Raises LoadRefused, and OSError as an open does.
+        ``copy_of`` is what messages name instead of a file that is a copy. Raises LoadRefused, and OSError as an open
+        does.
         """
-        return self._made().admit(path, suits=suits)
+        return self._made().admit(path, suits=suits, copy_of=copy_of)
 
     def run(self, path: str) -> Admission:
         """Leave to run the source code at ``path``. Raises LoadRefused, and OSError as an open does."""
@@ -43,10 +44,10 @@ class Decider:
     def _made(self) -> StoreGate:
         from aiverify.guard.loading import examining
 
-        gate = self._gate
-        if gate is None:
+        gate, settings = self._gate, self.settings
+        if gate is None or gate.settings is not settings:  # nobody decides by settings that were made stricter
             with examining():
                 from aiverify.guard.gate import StoreGate
 
-                gate = self._gate = StoreGate(self.settings)  # if two threads make one each, both decide alike
+                gate = self._gate = StoreGate(settings)  # if two threads make one each, both decide alike
         return gate

@@ -16,10 +16,11 @@ SUFFIXES = (
 
 def model_file(path: object) -> str | None:
     """The path that an open names if that is called like a model, by its own name or by that of what it leads to."""
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
-    elif not isinstance(path, str):
-        return None  # a descriptor, which somebody opened before
+    if not isinstance(path, str):
+        try:
+            path = os.fsdecode(path)  # type: ignore[arg-type]  # whatever an open is given
+        except TypeError:
+            return None  # a descriptor, which somebody opened before
     if path.lower().endswith(SUFFIXES):
         return path
     try:

@@ -15,18 +15,17 @@ Rules it keeps:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 import sys
 import threading
-import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiverify.guard.asked import Asked, State, state_of, states
-from aiverify.guard.interface import Admission, LoadRefused, Twin, refusal
+from aiverify.guard.asked import Asked, State, digest, state_of, states
+from aiverify.guard.interface import Admission, LoadRefused, Twin, of_copy, refusal
 from aiverify.guard.loading import examining
 from aiverify.guard.refusals import refused
 from aiverify.guard.settings import ENFORCE, Settings
@@ -41,6 +40,8 @@ _KEPT = 4096
 
 Suits = Callable[[Twin], bool]
 
+_gates: weakref.WeakSet[StoreGate] = weakref.WeakSet()  # a gate of a scope ends with the scope
+
 
 class StoreGate:
     """Decides with the help of the store. One for all threads; a forked child uses its copy."""
@@ -51,37 +52,49 @@ class StoreGate:
         self._policies: dict[str, Policy] = {}
         self._admitted: dict[tuple[State, str, bool, bool, bool], tuple[Admission, tuple[State, ...]]] = {}
         self._said: set[str] = set()
+        self._copies: dict[str, str] = {}
         self._lock = threading.RLock()
-        os.register_at_fork(after_in_child=self._forked)
+        _gates.add(self)
 
-    def _forked(self) -> None:
-        self._lock = threading.RLock()  # the thread that may have held it is not here
+    def forked(self) -> None:
+        """This is a child: the thread that may have held the lock is not here."""
+        self._lock = threading.RLock()
 
     def admit(
-        self, path: str | Path, *, sealing: bool = True, running: bool = False, suits: Suits | None = None
+        self,
+        path: str | Path,
+        *,
+        sealing: bool = True,
+        running: bool = False,
+        suits: Suits | None = None,
+        copy_of: str | None = None,
     ) -> Admission:
         """Leave to load the file at ``path``. Raises LoadRefused, and OSError where the file cannot be opened.
 
         Without ``sealing`` no copy is made: what is opened then is the file itself, under its own name. Of a file that
         no unpickler makes anything of, that may be done whatever the verdict on it is. What is ``running`` is source
         code, which the policy must let run. With ``suits``, a checkpoint is loaded from its safetensors twin where
-        there is one that gives the same, and that ``suits``.
+        there is one that gives the same, and that ``suits``. ``copy_of`` is what messages name instead of a file that
+        is a copy and will be gone.
         """
         path = Path(path)
+        if copy_of is not None:
+            self._copies[str(path)] = copy_of
         with examining():
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 return self._admit(handle, path, sealing, running, suits)
             except LoadRefused as no:
-                raise refused(no) from None
+                raise refused(self._worded(no)) from None
             except Exception as error:  # noqa: BLE001 - whatever breaks, nothing is loaded because of it
                 return self._failed(path, error)
             finally:
                 os.close(handle)
+                self._copies.pop(str(path), None)
 
     def refuse(self, file: str, reason: str) -> LoadRefused:
         """The refusal, recorded, of something that no policy allows."""
-        return refused(refusal(file, _BLOCK, (reason,)))
+        return refused(refusal(file, _BLOCK, (reason,), policy="the guard, under any policy"))
 
     def _admit(self, handle: int, path: Path, sealing: bool, running: bool, suits: Suits | None) -> Admission:
         found = os.fstat(handle)
@@ -108,7 +121,7 @@ class StoreGate:
         from aiverify.guard.judging import unread
 
         store, policy = self._opened(), self._policy(path)
-        sha256, size, racy = self._digest(handle, path)
+        sha256, size, racy = digest(handle, path, store.index, fresh=self.settings.rehash_always)
         asked = Asked(path=path, sha256=sha256, size=size, sealing=sealing)
         judged = self._judged(store, policy, asked)
         if running and not judged.runs and judged.outcome.value == "pass":
@@ -128,25 +141,6 @@ class StoreGate:
             inert=judged.inert,
         )
         return admission, racy
-
-    # digests
-
-    def _digest(self, handle: int, path: Path) -> tuple[str, int, bool]:
-        """SHA-256 and size of the open file, and whether it changed too recently to be remembered by its state."""
-        from aiverify.store.index import RACY
-
-        before, began = os.fstat(handle), time.time()
-        index = self._opened().index
-        known = None if self.settings.rehash_always else index.digest(before)
-        if known is not None:
-            return known, before.st_size, False
-        with os.fdopen(os.dup(handle), "rb", buffering=0) as file:
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if state_of(os.fstat(handle)) != state_of(before):
-            raise refusal(path, _BLOCK, ("it changed while it was read (AIV103)",), rules=("AIV103",))
-        index.keep_digest(before, sha256, hashed_at=began)
-        return sha256, before.st_size, before.st_ctime > began - RACY
 
     # verdicts
 
@@ -194,15 +188,20 @@ class StoreGate:
         no = refusal(path, outcome, judged.reasons, rules=judged.rules, policy=decided, convertible=twin)
         if outcome == _BLOCK or self.settings.mode == ENFORCE:
             raise no
-        self._say(no)
+        self._say(self._worded(no))
 
     def _failed(self, path: Path, error: Exception) -> Admission:
         """What could not be judged at all: refused, or in ``warn`` loaded as it lies there."""
-        no = refusal(path, "error", (f"it could not be verified: {error}",))
+        no = self._worded(refusal(path, "error", (f"it could not be verified: {error}",)))
         if self.settings.mode == ENFORCE:
             raise refused(no) from error
         self._say(no)
         return Admission(file=str(path), sealed=path, sha256="", format="unknown", outcome="error", globals=None)
+
+    def _worded(self, no: LoadRefused) -> LoadRefused:
+        """The refusal in words about what was given to the loader, if that is not the file that was looked at."""
+        source = self._copies.get(no.target)
+        return no if source is None else of_copy(no, source)
 
     def _say(self, no: LoadRefused) -> None:
         text = f"aiverify: warning: {no.diagnostics()}".replace("not loaded", "loaded all the same")
@@ -261,7 +260,7 @@ class StoreGate:
     def _digest_at(self, place: Path) -> str:
         handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            return self._digest(handle, place)[0]
+            return digest(handle, place, self._opened().index, fresh=self.settings.rehash_always)[0]
         finally:
             os.close(handle)
 
@@ -276,21 +275,17 @@ class StoreGate:
             return self._store
 
     def _policy(self, path: Path) -> Policy:
-        from aiverify.configuration import load_policy, named_policy
-        from aiverify.errors import AiverifyError
-        from aiverify.policy import Policy
+        from aiverify.guard.policies import policy_for
 
-        chosen = self.settings.policy
-        if isinstance(chosen, Policy):
-            return chosen
         folder = f"{path.absolute().parent}\0{path.resolve().parent}"
         if folder not in self._policies:
-            start = Path(self.settings.working_directory or ".").absolute()
-            try:
-                if chosen is not None:
-                    self._policies[folder] = named_policy(Path(chosen), str(path))
-                else:
-                    self._policies[folder] = load_policy([str(path)], working_directory=start)
-            except AiverifyError as error:
-                raise refusal(path, "error", (f"there is no policy to judge it by: {error}",)) from error
+            self._policies[folder] = policy_for(path, self.settings)
         return self._policies[folder]
+
+
+def _forked() -> None:
+    for gate in _gates:
+        gate.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiverify.errors import AiverifyError
+
+_BYTES = "Write the bytes to a file: aiverify verify FILE shows more"
 
 
 class LoadRefused(AiverifyError):  # noqa: N818 - a refusal is what happened, not an error of the program
@@ -80,17 +83,37 @@ def refusal(
     policy: str = "",
     convertible: bool = False,
 ) -> LoadRefused:
-    """The refusal to load ``file``, in words; it is not recorded yet. ``convertible``: its twin would be loaded."""
-    command = f"aiverify verify {shlex.quote(str(file))}"
+    """The refusal to load ``file``, in words; it is not recorded yet. ``convertible``: its twin would be loaded.
+
+    What is no file, such as bytes in memory, has no command that shows more of it.
+    """
+    command = f"aiverify verify {shlex.quote(str(file))}" if os.path.lexists(file) else ""
     why = "; ".join(reasons) or "no reason was given"
+    shown = f"See more with: {command}" if command else _BYTES
     return LoadRefused(
         f"{file}: not loaded, {outcome}{f' by {policy}' if policy else ''}: {why}",
-        hint=f"See more with: {command}{_way_out(file) if convertible else ''}",
+        hint=f"{shown}{_way_out(file) if convertible and command else ''}",
         target=str(file),
         outcome=outcome,
-        file=str(file),
+        file=str(file) if command else None,
         rules=rules,
         policy=policy,
+        command=command,
+    )
+
+
+def of_copy(no: LoadRefused, source: str) -> LoadRefused:
+    """The refusal to load a copy, in words about its ``source``: a file, or what no command shows more of."""
+    there = os.path.lexists(source)
+    command = f"aiverify verify {shlex.quote(source)}" if there else ""
+    return LoadRefused(
+        str(no).replace(no.target, source),
+        hint=no.hint.replace(shlex.quote(no.target), shlex.quote(source)) if there else _BYTES,
+        target=source,
+        outcome=no.outcome,
+        file=source if there else None,
+        rules=no.rules,
+        policy=no.policy,
         command=command,
     )
 

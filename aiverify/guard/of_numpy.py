@@ -29,8 +29,17 @@ def load(
     if not allow_pickle or mmap_mode in _WRITABLE:
         with loading_nothing(str(file) if is_path(file) else "a stream"):
             return original(file, mmap_mode, allow_pickle, *arguments, **named)
-    with admitted(gate, file, ".npy") as (_, opened):
-        return original(opened, mmap_mode, allow_pickle, *arguments, **named)
+    archive = not is_path(file) and _is_archive(file)
+    with admitted(gate, file, ".npz" if archive else ".npy") as (admission, opened):
+        # arrays of an archive are read later: it must be numpy's own file, which stays open
+        return original(str(admission.sealed) if archive else opened, mmap_mode, allow_pickle, *arguments, **named)
+
+
+def _is_archive(file: Any) -> bool:
+    """Whether an open file is an ``.npz``, looked at as numpy does."""
+    magic = file.read(4)
+    file.seek(-len(magic), 1)
+    return bytes(magic) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 PLACES = (("numpy.lib._npyio_impl", "load", load), ("numpy.lib.npyio", "load", load), ("numpy", "load", load))

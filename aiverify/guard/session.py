@@ -35,7 +35,9 @@ _LIBRARIES = ("torch", "safetensors", "joblib", "numpy", "keras")
 _REHASH = ("changed", "always")
 
 _lock = RLock()
-_deciders: list[Decider] = []
+_deciders: list[Decider] = []  # that of ``protect`` first, if there is one, and those of scopes
+_protects = False
+_hardened: list[str] = []
 _ends = False
 
 
@@ -61,13 +63,14 @@ def protect(
 
 def switch_on(wanted: Settings) -> None:
     """What ``protect`` does, for settings that are at hand. Raises UsageError."""
+    global _protects
     with _lock:
-        if not _deciders:
-            _deciders.append(Decider(wanted))
-        else:
-            wanted = _stricter(_deciders[0].settings, wanted)
-            if not wanted.same(_deciders[0].settings):
-                _deciders[0] = Decider(wanted)
+        for decider, stricter in [(each, _stricter(each.settings, wanted)) for each in _deciders]:
+            if not stricter.same(decider.settings):
+                decider.settings = stricter
+        if not _protects:  # it stays when the scopes around this call end
+            _deciders.insert(0, Decider(wanted))
+            _protects = True
         _switch()
 
 
@@ -170,10 +173,9 @@ def _switch() -> None:
     decider = _deciders[-1] if _deciders else None
     wrapping.set_active(decider)
     audit.activate(decider)
+    _harden(decider is not None)
     if decider is None:
         return
-    for name, value in HARDENED.items():
-        os.environ.setdefault(name, value)
     watched = _watched()
     if not any(isinstance(finder, wrapping.ImportWatch) for finder in sys.meta_path):
         sys.meta_path.insert(0, wrapping.ImportWatch(watched))
@@ -186,6 +188,18 @@ def _switch() -> None:
     if decider.settings.mode == ENFORCE and not _ends:
         atexit.register(end_of_process)
         _ends = True
+
+
+def _harden(on: bool) -> None:
+    """Set the variables that nobody has set, or take these away again."""
+    for name, value in HARDENED.items():
+        if on and name not in os.environ:
+            os.environ[name] = value
+            _hardened.append(name)
+        elif not on and name in _hardened and os.environ.get(name) == value:
+            del os.environ[name]
+    if not on:
+        _hardened.clear()
 
 
 def _watched() -> Mapping[str, Callable[[], None]]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -43,10 +44,11 @@ def admitted(
             yield admission, str(admission.sealed)
         return
     with _copy(target, suffix) as (copy, start):
-        admission = gate.admit(str(copy), suits)
+        source = _source(target)
+        admission = gate.admit(str(copy), suits, source)
         with examining():
             file = admission.sealed.open("rb")
-        with file, loading(admission):
+        with file, loading(replace(admission, file=source)):
             yield admission, file
             with contextlib.suppress(Exception):
                 target.seek(start + file.tell())
@@ -54,14 +56,23 @@ def admitted(
 
 @contextlib.contextmanager
 def _copy(target: Any, suffix: str) -> Iterator[tuple[Path, int]]:
-    """What is left in ``target``, as a file, and where it begins. It has the name of the file that was opened."""
+    """What is left in ``target``, as a file, and where it begins. It has the name of the file that was opened.
+
+    Whatever ``target`` does to be read is under the guard like anything else.
+    """
     name = getattr(target, "name", None)
     called = Path(name).name if isinstance(name, str) and name else f"stream{suffix}"
     start = 0
     with contextlib.suppress(Exception):
         start = target.tell()
-    with tempfile.TemporaryDirectory(prefix="aiverify-") as folder, examining():
+    with tempfile.TemporaryDirectory(prefix="aiverify-") as folder:
         copy = Path(folder) / called
         with copy.open("wb") as file:
             shutil.copyfileobj(target, file, 1 << 20)
         yield copy, start
+
+
+def _source(target: Any) -> str:
+    """What messages name: the file that was opened, or bytes that are in no file."""
+    name = getattr(target, "name", None)
+    return name if isinstance(name, str) and Path(name).is_file() else "a stream"

@@ -25,6 +25,11 @@ from aiverify.guard.dangerous import is_dangerous
         ("marshal", "loads"),
         ("runpy", "run_path"),
         ("json", "dumps.__globals__"),
+        ("builtins", "print.__self__.eval"),
+        ("builtins", "eval.__call__"),
+        ("sys", "modules.get"),
+        ("collections", "abc.sys"),
+        ("numpy", "testing._private.utils.os.system"),
     ],
 )
 def test_a_dangerous_name_is_denied(module: str, name: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import pickle
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,8 +168,18 @@ def test_a_missing_file_is_missed_as_ever(gate: StoreGate, tmp_path: Path) -> No
         gate.admit(tmp_path / "nothing.pkl")
 
 
-def test_a_refusal_travels_between_processes() -> None:
-    sent = refusal(Path("a b.pkl"), "block", ("bad",), rules=("AIV301",), policy="default policy: block_at = high")
+def test_a_refusal_travels_between_processes(tmp_path: Path) -> None:
+    path = file(tmp_path, b"", "a b.pkl")
+    sent = refusal(path, "block", ("bad",), rules=("AIV301",), policy="default policy: block_at = high")
     got = pickle.loads(pickle.dumps(sent))
-    assert (str(got), got.rules, got.command) == (str(sent), ("AIV301",), "aiverify verify 'a b.pkl'")
-    assert got.__notes__ == ["See more with: aiverify verify 'a b.pkl'"]
+    assert (str(got), got.rules, got.command) == (str(sent), ("AIV301",), f"aiverify verify '{path}'")
+    assert got.__notes__ == [f"See more with: aiverify verify '{path}'"]
+
+
+def test_a_gate_that_nobody_asks_any_more_is_gone_with_its_store(gate: StoreGate, tmp_path: Path) -> None:
+    own = StoreGate(gate.settings)
+    own.admit(file(tmp_path, GOOD))
+    ended = weakref.ref(own)
+    del own
+    gc.collect()
+    assert ended() is None

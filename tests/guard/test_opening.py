@@ -37,6 +37,12 @@ def test_what_can_be_read_is_verified_first(machine: Machine, mode: str) -> None
     assert "LoadRefused" in end.stderr, end.stderr
 
 
+@pytest.mark.parametrize("path", ["b'evil.pkl'", "pathlib.Path('evil.pkl')"])
+def test_a_path_of_any_type_is_a_path(machine: Machine, path: str) -> None:
+    end = ran(machine, f"import io, pathlib; io.FileIO({path})")
+    assert "LoadRefused: evil.pkl" in end.stderr, end.stderr
+
+
 @pytest.mark.parametrize("mode", ["wb", "w+b", "ab"])
 def test_a_file_that_is_only_written_to_or_emptied_first_is_not_looked_at(machine: Machine, mode: str) -> None:
     end = ran(machine, f"open('evil.pkl', {mode!r}).write(b'new')")

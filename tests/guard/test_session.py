@@ -98,6 +98,51 @@ assert load() == 0
     assert end.returncode == 126, end.stderr
 
 
+@pytest.mark.parametrize("mode", ["warn", "enforce"])
+def test_protect_inside_of_a_scope_outlives_it_and_makes_it_stricter(machine: Machine, mode: str) -> None:
+    code = f"""
+import aiverify
+from aiverify.guard import session
+with aiverify.guard(mode={mode!r}):
+    aiverify.protect()
+    assert session.settings().mode == "enforce"
+assert session.is_active()
+open("evil.pkl", "rb")
+"""
+    end = ran(machine, code)
+    assert "LoadRefused: evil.pkl" in end.stderr, end.stderr
+
+
+def test_a_scope_gives_the_environment_back(machine: Machine) -> None:
+    code = """
+import aiverify, os
+before = dict(os.environ)
+with aiverify.guard():
+    with aiverify.guard(): pass
+    assert os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1"
+assert os.environ == before, set(os.environ) ^ set(before)
+"""
+    end = ran(machine, code, DISABLE_SAFETENSORS_CONVERSION="1")
+    assert end.returncode == 0, end.stderr
+
+
+def test_a_module_in_an_archive_may_be_imported_during_a_load(machine: Machine) -> None:
+    code = """
+import aiverify, sys, zipfile, py_compile
+open("zipped.py", "w").write("x = 1")
+with zipfile.ZipFile("modules.zip", "w") as archive:
+    archive.write(py_compile.compile("zipped.py"), "zipped.pyc")
+sys.path[:0] = ["modules.zip"]
+aiverify.protect()
+from aiverify.guard.loading import loading_nothing
+with loading_nothing("a file"):
+    import zipped
+assert "modules.zip" in zipped.__file__
+"""
+    end = ran(machine, code)
+    assert end.returncode == 0, end.stderr
+
+
 def test_switching_on_imports_nothing_that_takes_time(machine: Machine) -> None:
     code = "import sys; import aiverify; aiverify.protect(); print(*sorted(set(sys.modules)))"
     modules = set(ran(machine, code).stdout.split())

@@ -1,0 +1,24 @@
+"""The policy by which the guard judges a file: the one it was given, or the one that the command line would find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiverify.configuration import load_policy, named_policy
+from aiverify.errors import AiverifyError
+from aiverify.guard.interface import refusal
+from aiverify.guard.settings import Settings
+from aiverify.policy import Policy
+
+
+def policy_for(path: Path, settings: Settings) -> Policy:
+    """The policy for the file at ``path``; never one that lies where the file does. Raises LoadRefused."""
+    chosen = settings.policy
+    if isinstance(chosen, Policy):
+        return chosen
+    try:
+        if chosen is not None:
+            return named_policy(Path(chosen), str(path))
+        return load_policy([str(path)], working_directory=Path(settings.working_directory or ".").absolute())
+    except AiverifyError as error:
+        raise refusal(path, "error", (f"there is no policy to judge it by: {error}",)) from error
