@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from aiverify.signatures.trust import TrustSource
 
 
+_MAX_PEM = 16 << 20
+
+
 class Trusting(TypedDict, total=False):
     """Who must have signed an artifact, and how the Hub is asked for it.
 
@@ -158,6 +161,10 @@ def _expecting(
 
 def _pem(path: Path, what: str, option: str) -> bytes:
     try:
-        return path.read_text("ascii").encode()
+        with path.open(encoding="ascii") as file:
+            content = file.read(_MAX_PEM + 1)
+        if len(content) > _MAX_PEM:
+            raise ValueError(f"more than {_MAX_PEM} bytes")
+        return content.encode()
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot read the {what}", hint=f"{option} takes a PEM file.") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 from aiverify.artifact import Artifact, SourceKind
 from aiverify.finding import Finding
 from aiverify.lock.auditing import MOVABLE, asked, judged_otherwise, stale
+from aiverify.lock.comparison import signer_differences
 from aiverify.lock.lockfile import LockedArtifact
 from aiverify.lock.locking import locked_artifact, twins_beside
 from aiverify.lock.naming import named
@@ -102,6 +103,8 @@ class Auditor:
         if fresh.verdict.outcome is not Outcome.PASS:
             return fresh, None
         standing = source.standing(fresh.artifact.revision) if isinstance(source, HubSource) else None
+        if standing is not None and standing.created != (locked.created or standing.created):
+            return report, None  # made anew since the Hub was first asked
         kept = {(file.path, file.sha256) for file in fresh.artifact.files}
         sources = {file.path: file.sha256 for file in locked.files}
         twins = [twin for twin in locked.twins if (twin.source, sources.get(twin.source)) in kept]
@@ -116,7 +119,7 @@ class Auditor:
             exclude=locked.exclude,
             twins=twins,
         )
-        if not set(locked.signers) <= set(entry.signers):
+        if signer_differences(locked, entry.signers):
             return report, None
         return fresh, entry
 

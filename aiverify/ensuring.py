@@ -4,7 +4,7 @@ The rules:
 
 1. What passed is remembered under everything that the verdict depends on: the bytes (a repository at a commit, or the
    digests of local files), the selection, the policy, the signatures and roots that were given, the rule data, the
-   second engines and this version of aiverify. Any other question is asked anew.
+   second engines and this version of aiverify, all as they were when the call began. Any other question is asked anew.
 2. Only a pass is remembered. What was refused is looked at again: it may have been a damaged download.
 3. What passed on the word of the Hub's cache alone, offline, is not believed once the Hub can be asked.
 4. What is returned is always the store's own copy, whole and looked at again; never the place that it was verified in.
@@ -66,6 +66,8 @@ class _Ensuring:
         self.store = store
         self.progress = progress
         self.source: Source = options.source or open_source(target, options.hub)
+        self.given = self._given()
+        self.asked = asked("", options.policy, options.engines)
         self.sealed: Snapshot | None = None
 
     def place(self) -> Path:
@@ -100,7 +102,7 @@ class _Ensuring:
         hub = self._hub()
         subjects = self._hub_subjects(hub) if hub is not None else self._local_subjects()
         for subject in subjects:
-            found = self.store.recall(asked(subject, self.options.policy, self.options.engines))
+            found = self.store.recall(replace(self.asked, subject=subject))
             if found is not None and found[0].outcome == Outcome.PASS.value and found[1] is not None:
                 return found[1]
         return None
@@ -176,6 +178,10 @@ class _Ensuring:
 
     def _subject(self, kind: str, what: str) -> str:
         """What the verdict is about, with all that was given for it."""
+        return f"{kind} {what} {self.given}"
+
+    def _given(self) -> str:
+        """The digest of what was given for the verdict, taken before anything of it is used."""
         selection, options = self.options.wanted, self.options
         given = {
             "include": list(selection.include),
@@ -186,7 +192,7 @@ class _Ensuring:
             "locked": repr(options.locked),
             "known": sorted(options.policy.known_repositories),
         }
-        return f"{kind} {what} {digest_of_text(json.dumps(given, sort_keys=True))}"
+        return digest_of_text(json.dumps(given, sort_keys=True))
 
     # sealing
 
@@ -200,8 +206,7 @@ class _Ensuring:
         chosen = members(report, fetched, self.options.policy, workshop.twins)
         self.progress.stage("seal", sum(member.size for member in chosen))
         self.sealed = self.store.seal(chosen, self.progress.advance, workshop)
-        subject = self._subject_of(report.artifact.files, fetched)
-        question = asked(subject, self.options.policy, self.options.engines)
+        question = replace(self.asked, subject=self._subject_of(report.artifact.files, fetched))
         self.store.record(question, report.verdict.outcome.value, JsonReporter().render([report]), self.sealed)
 
     def _subject_of(self, files: Sequence[ArtifactFile], fetched: Fetched) -> str:

@@ -15,9 +15,10 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from aiverify.artifact import Artifact, ArtifactFile, Fetched, SourceKind
-from aiverify.digests.hashing import Digest, Digesting, changed, compare
+from aiverify.digests.hashing import Digest, Digesting, changed
 from aiverify.finding import Finding
 from aiverify.formats.interface import Examination, Format
+from aiverify.identification import files_of, said_of
 from aiverify.layers import together
 from aiverify.options import Options
 from aiverify.progress import Progress, Silent
@@ -25,7 +26,7 @@ from aiverify.report import Conversion, Outcome, Report, SignatureResult
 from aiverify.reporting import Reports, blocked
 from aiverify.rules import finding
 from aiverify.sources.interface import HostileSourceError, Preview, Selection, Source, SourceError
-from aiverify.variants import Member, classes, group, to_convert
+from aiverify.variants import Member, group, to_convert
 from aiverify.verdict import Evidence, Judgement, effect, judge
 
 if TYPE_CHECKING:
@@ -220,17 +221,7 @@ class _Run:
         self, fetched: Fetched, formats: Mapping[str, Format], digests: Sequence[Digest]
     ) -> tuple[ArtifactFile, ...]:
         selected = bool(self.options.selection.include) or fetched.kind is SourceKind.FILE
-        kinds = classes([Member(path, kind) for path, kind in formats.items()], selected=selected)
-        return tuple(
-            ArtifactFile(
-                path=digest.path,
-                size=digest.size,
-                sha256=digest.sha256,
-                format=formats[digest.path],
-                file_class=kinds[digest.path],
-            )
-            for digest in digests
-        )
+        return files_of(formats, digests, selected=selected)
 
     def _spares(self, fetched: Fetched) -> bool:
         """Whether nobody asks for the digests of checkpoints: not the user, no source, no signature and no waiver."""
@@ -246,16 +237,7 @@ class _Run:
         """Wait for the digests, compare them with what the source states, and ask who vouches for them."""
         digests = digesting.finish(self.progress)
         files = self._files(fetched, formats, digests)
-        findings = [*self.noticed, *fetched.findings]
-        findings += compare(fetched.files, digests, stated=fetched.kind is SourceKind.HUB)
-        if fetched.repo is not None and self.policy.known_repositories:
-            from aiverify.sources.identity import lookalikes
-
-            findings += lookalikes(fetched.repo, self.policy.known_repositories)
-        if self.policy.known_bad:
-            from aiverify.known_bad import listed
-
-            findings += listed(self.policy.known_bad, fetched.repo, fetched.revision, files)
+        findings = [*self.noticed, *fetched.findings, *said_of(fetched, digests, files, self.policy)]
         signatures: tuple[SignatureResult, ...] = ()
         if self.options.authenticate:
             signatures, said = self._authenticate(fetched, files)

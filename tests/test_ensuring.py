@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import pickle
+import pwd
 import shutil
 import signal
 import subprocess
@@ -20,10 +21,12 @@ from lying_hub import LyingHub
 
 import aiverify
 from aiverify import api, ensuring, pipeline, questions
+from aiverify.advisories.snapshot import cache_path, written
 from aiverify.finding import Severity
 from aiverify.guard.interface import LoadRefused
 from aiverify.pipeline import Options, run
 from aiverify.policy import Policy, Waiver
+from aiverify.progress import Silent
 from aiverify.sources.interface import HubOptions, Selection
 from aiverify.store.store import Store
 
@@ -303,6 +306,26 @@ def test_a_waiver_that_runs_out_asks_anew() -> None:
     assert question != questions.asked("a", policy, ("fickling",), day + datetime.timedelta(days=1))
 
 
+class _Meanwhile(Silent):
+    """Does something while the files are examined."""
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        self._change = change
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        if name == "scan":
+            self._change()
+
+
+def test_what_comes_in_during_an_examination_asks_anew(tmp_path: Path, store: Path, runs: list[str]) -> None:
+    brought = cache_path()
+    brought.parent.mkdir(parents=True)
+    model, news = weights(tmp_path / "model"), written([], "2099-01-01")
+    aiverify.ensure(model, store=store, progress=_Meanwhile(lambda: brought.write_bytes(news)))
+    aiverify.ensure(model, store=store)
+    assert len(runs) == 2
+
+
 def test_a_link_that_leads_out_now_is_not_hidden_by_what_passed_before(tmp_path: Path, store: Path) -> None:
     model = weights(tmp_path / "model")
     aiverify.ensure(model, store=store)
@@ -434,6 +457,17 @@ def test_the_function_takes_the_arguments_of_verify(tmp_path: Path, store: Path)
 def test_the_store_is_found_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIVERIFY_STORE", str(tmp_path / "mine"))
     assert aiverify.ensure(weights(tmp_path / "model")).is_relative_to(tmp_path / "mine")
+
+
+def test_a_user_without_a_home_needs_only_a_store(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as for the numbered users of containers
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError):
+        Path("~").expanduser()
+    sealed = aiverify.ensure(sample("checkpoint", tmp_path), store=store)
+    assert (sealed / "model.safetensors.index.json").is_file()
 
 
 def test_what_is_known_is_returned_without_what_only_examining_needs(tmp_path: Path, store: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -138,9 +139,8 @@ def _folders(targets: Sequence[str], output: Path) -> dict[str, Path]:
 
 def _name(target: str) -> str:
     """The last part of a path, or of a repository's name without its revision."""
-    path = Path(target)
-    if path.exists():
-        return path.resolve().name or "root"
+    if os.path.lexists(target):
+        return Path(os.path.realpath(target)).name or "root"
     return target.removeprefix("hf://").partition("@")[0].strip("/").replace("/", "--") or "target"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ def prune(
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     store: Place = None,
-    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002
+    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - as above
 ) -> None:
     """Remove snapshots from the store, contents that no snapshot holds, and what killed runs left behind.
 
@@ -98,7 +99,7 @@ def prune(
 @app.command(cls=QuickCommand)
 def verify(
     store: Place = None,
-    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002
+    format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - as above
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> None:
@@ -142,12 +143,13 @@ def _opened(chosen: Path | None) -> Store | None:
     root = _root(chosen)
     try:
         there = (root / "index.sqlite").exists()
-        empty = not there and not (root.is_dir() and any(root.iterdir()))
+        folder = root.is_dir()
+        empty = not any(root.iterdir()) if folder else not os.path.lexists(root)
     except OSError as error:
         raise StoreError(f"{root}: cannot be read: {error.strerror or error}") from error
     if there:
         return Store(root)
-    if empty or chosen is None:
+    if empty or (folder and chosen is None):
         return None
     raise StoreError(f"{root}: is not a store", hint="Name the folder of a store with --store or AIVERIFY_STORE.")
 

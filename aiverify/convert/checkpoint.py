@@ -39,7 +39,8 @@ from aiverify.convert.plan import (
 )
 from aiverify.convert.strides import is_contiguous, tiling
 from aiverify.convert.tensors import StorageId, View, read_storage
-from aiverify.convert.walk import RESERVED, select, shown_path
+from aiverify.convert.walk import RESERVED, select
+from aiverify.convert.wording import shown_path
 from aiverify.formats.checkpoint import StorageRange
 from aiverify.formats.safetensors import MAX_HEADER, shown
 from aiverify.pickles.graph import Graph, Value

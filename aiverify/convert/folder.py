@@ -63,4 +63,4 @@ def _hub_caches(given: Path | None) -> Iterator[Path]:
     hub = Path(os.environ.get("HF_HOME") or home) / "hub"
     for cache in (given, os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE"), hub):
         if cache:
-            yield Path(cache).expanduser().resolve()
+            yield Path(os.path.expanduser(cache)).resolve()  # noqa: PTH111 - there may be no home

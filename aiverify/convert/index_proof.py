@@ -17,10 +17,14 @@ from aiverify.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class IndexProof:
-    """How many shards were found as stated, and how many tensors the index places in them."""
+    """How many shards were found as stated, and how many tensors the index places in them.
+
+    ``undigested`` tells that the receipt lacks digests of shards: of these, only what they hold is as stated.
+    """
 
     shards: int
     tensors: int
+    undigested: bool
 
 
 def check_index_receipt(predicate: Mapping[str, Any], index: Path, digest: object, progress: Progress) -> IndexProof:
@@ -50,7 +54,8 @@ def check_index_receipt(predicate: Mapping[str, Any], index: Path, digest: objec
     size = sum(_check_shard(index, name, facts, placed, progress) for name, facts in shards.items())
     if size != total:
         raise DisprovedError(f"the shards of {index.name} hold {size} bytes, the receipt states {shown(str(total))}")
-    return IndexProof(shards=len(shards), tensors=len(placed))
+    undigested = any(digest is None for digest, _ in shards.values())
+    return IndexProof(shards=len(shards), tensors=len(placed), undigested=undigested)
 
 
 def _check_shard(

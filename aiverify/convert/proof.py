@@ -59,7 +59,8 @@ class Proof:
     def __str__(self) -> str:
         """One sentence."""
         if self.shards is not None:
-            return f"{self.twin} names {self.shards} shards and {self.tensors} tensors in them as the receipt states"
+            stated = f"{self.twin} names {self.shards} shards and {self.tensors} tensors in them as the receipt states"
+            return f"{stated}, which states no digests of them" if self.undigested else stated
         stated = f"{self.twin} holds {self.tensors} tensors"
         stated += ", of which the receipt states no digests" if self.undigested else " as the receipt states"
         return f"{stated}; {self.found_in_source} of them were found in the source" if self.found_in_source else stated
@@ -98,8 +99,15 @@ def check_receipt(receipt: Path, progress: Progress, *, twin: Path | None = None
     if not isinstance(name, str) or not is_plain(name) or name in ("", ".", "..") or "/" in name:
         raise ReceiptError(f"{receipt.name} names a twin that is no file beside it")
     if statement["predicateType"] == INDEX_TYPE:
+        if source is not None:
+            raise ReceiptError(
+                f"{receipt.name} is about an index, and names no source file",
+                hint="Leave out --source, or check the receipt of a shard.",
+            )
         index = check_index_receipt(statement["predicate"], twin or receipt.with_name(name), digest, progress)
-        return Proof(twin=name, tensors=index.tensors, found_in_source=0, shards=index.shards)
+        return Proof(
+            twin=name, tensors=index.tensors, found_in_source=0, undigested=index.undigested, shards=index.shards
+        )
     return _Check(receipt, statement, name, digest, progress).proof(twin or receipt.with_name(name), source)
 
 

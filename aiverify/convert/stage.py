@@ -73,7 +73,6 @@ def convert_checkpoints(
     twins = twin_paths(plans)
     rebuilt = dict(rebuilt_index(index, plans, twins) for index in indexes)
     taken = [*twins.values(), *(path + SUFFIX for path in (*twins.values(), *rebuilt))]
-    origins = {twin_index_path(index.path): index.path for index in indexes}
     run = _Run(output, progress, clear, taken, rebuilt, repo=repo, revision=revision, digests=digests)
     standing = [item for item in checkpoints if run.stands(twins[item.path])]
     missing = [item for item in checkpoints if item not in standing]
@@ -83,6 +82,11 @@ def convert_checkpoints(
     records = {item.path: run.compared(item, twins[item.path]) for item in standing}
     for item in missing:
         run.refuse(twins[item.path] + SUFFIX)
+    for index in indexes:
+        if any(item.path in index.shards.values() for item in missing):
+            run.refuse(twin_index_path(index.path) + SUFFIX)
+        else:
+            run.compare(twin_index_path(index.path) + SUFFIX, run.index_receipt(index, rebuilt))
     check_room(output, sum(item.plan.output_size for item in missing))
     with run.taking_back():
         for item in standing:
@@ -90,8 +94,8 @@ def convert_checkpoints(
         for item in missing:
             run.convert(item, twins[item.path])
         run.write_small()
-        for path, origin in origins.items():
-            run.write_index_receipt(path, rebuilt[path], origin)
+        for index in indexes:
+            run.write(twin_index_path(index.path) + SUFFIX, partial(run.index_receipt, index, rebuilt))
     return tuple(_conversion(item, twins[item.path], run.sha256(twins[item.path])) for item in checkpoints)
 
 
@@ -140,7 +144,7 @@ class _Run:
         return self._clearance
 
     def sha256(self, twin: str) -> str | None:
-        """The digest of a twin whose receipt was written, where it was taken."""
+        """The digest of a twin that stands or was written, where it was taken."""
         return self._twins[twin]
 
     def stands(self, path: str) -> bool:
@@ -167,6 +171,7 @@ class _Run:
         known = Known(sha256=item.sha256, identity=item.identity)
         digests = compare_twin(item.location, item.plan, target, self.progress, known=known, digests=self.digests)
         self.compare(twin + SUFFIX, self._receipt(item, target, digests))
+        self._twins[twin] = digests.twin
         return digests
 
     def convert(self, item: PlannedCheckpoint, twin: str) -> None:
@@ -187,25 +192,26 @@ class _Run:
             error.source = item.path
             raise
         self.made.append(target)
+        self._twins[twin] = digests.twin
         self.write_receipt(item, twin, digests)
 
     def write_receipt(self, item: PlannedCheckpoint, twin: str, digests: TwinDigests) -> None:
         """Write the receipt of the file ``twin``, unless it stands there already."""
-        self._twins[twin] = digests.twin
-        self._write(twin + SUFFIX, partial(self._receipt, item, self._place(twin), digests))
+        self.write(twin + SUFFIX, partial(self._receipt, item, self._place(twin), digests))
 
-    def write_index_receipt(self, path: str, content: bytes, origin: str) -> None:
-        """Write the receipt of the index ``content`` at ``path``, made in place of the index ``origin``."""
-        record = index_receipt(PurePosixPath(path), content, origin, self._twins)
-        self._write(path + SUFFIX, partial(iter, [record]))
+    def index_receipt(self, index: ShardIndex, rebuilt: Mapping[str, bytes]) -> list[bytes]:
+        """The receipt of the index that was ``rebuilt`` in place of ``index``, all of whose twins are there."""
+        path = twin_index_path(index.path)
+        return [index_receipt(PurePosixPath(path), rebuilt[path], index.path, self._twins)]
 
     def write_small(self) -> None:
         """Write companions and indexes, unless they stand there already."""
         self.cleared()
         for path, read in self._small.items():
-            self._write(path, read)
+            self.write(path, read)
 
-    def _write(self, path: str, content: Callable[[], Iterable[bytes]]) -> None:
+    def write(self, path: str, content: Callable[[], Iterable[bytes]]) -> None:
+        """Write the file ``path``, unless it stands there already with just this content."""
         if self.stands(path):
             self.compare(path, content())
             return

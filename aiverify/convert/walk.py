@@ -29,11 +29,12 @@ from dataclasses import dataclass, field
 from aiverify.convert.containers import is_mapping, read_mapping
 from aiverify.convert.holdings import MAX_VALUES, holders
 from aiverify.convert.lowering import Lowering, is_special, lowered_special, lowered_view
-from aiverify.convert.modules import class_of, is_object, read_module
+from aiverify.convert.modules import is_object, read_module
 from aiverify.convert.plan import Lowered, NotConvertibleError
 from aiverify.convert.tensors import View, is_tensor, read_tensor, unwrapped
-from aiverify.formats.safetensors import MAX_TENSORS, is_plain, shown
-from aiverify.pickles.graph import Blob, Call, Dictionary, Extension, Global, Opaque, SetNode, Value
+from aiverify.convert.wording import MAX_NAME, article, shown_path, type_of
+from aiverify.formats.safetensors import MAX_TENSORS, is_plain
+from aiverify.pickles.graph import Dictionary, Value
 from aiverify.report import Dropped
 
 WRAPPERS = frozenset({"model", "model_state_dict", "state_dict"})
@@ -77,7 +78,6 @@ TRAINING_STATE = frozenset(
 )
 
 MAX_ENTRIES = MAX_TENSORS
-MAX_NAME = 4096
 MAX_SHARED = 10_000  # how often modules may be met again: sharing that doubles at every level ends here
 RESERVED = "__metadata__"
 ROOT = "(root)"
@@ -121,7 +121,7 @@ class _Walk:
 
     def run(self) -> Selection:
         if not is_mapping(self.root) and not is_object(self.root):
-            raise NotConvertibleError("", f"it is {_article(type_of(self.root))}, not a dict", hint=_NOT_A_DICT)
+            raise NotConvertibleError("", f"it is {article(type_of(self.root))}, not a dict", hint=_NOT_A_DICT)
         pending = [self._model()]
         while pending:
             entry = next(pending[-1], None)
@@ -194,7 +194,7 @@ class _Walk:
             return ((_join(path, str(index)), item) for index, item in enumerate(value))
         mapping = read_mapping(value, path)
         if mapping is None:
-            raise NotConvertibleError(path, f"{_article(type_of(value))} that holds tensors", hint=_NOT_A_DICT)
+            raise NotConvertibleError(path, f"{article(type_of(value))} that holds tensors", hint=_NOT_A_DICT)
         self.attributes += [(_join(path, name), attribute) for name, attribute in mapping.attributes]
         return self._keyed(path, mapping.pairs)
 
@@ -228,11 +228,11 @@ class _Walk:
                 names.add(key)
                 yield _join(path, key), value
             elif id(value) in self.holders:
-                raise NotConvertibleError(path, f"a key that is {_article(type_of(key))}, not text")
+                raise NotConvertibleError(path, f"a key that is {article(type_of(key))}, not text")
             elif key is None or isinstance(key, bool | int | float):
                 yield _join(path, f"[{key}]"), value
             else:
-                raise NotConvertibleError(path, f"a key that is {_article(type_of(key))}: what it equals is not known")
+                raise NotConvertibleError(path, f"a key that is {article(type_of(key))}: what it equals is not known")
 
     def _add(self, path: str, value: Value) -> None:
         name = path.removeprefix(self.prefix)
@@ -267,36 +267,6 @@ class _Walk:
             if id(value) in holding:
                 raise NotConvertibleError(path, "an attribute that holds tensors")
             self._drop(path, value)
-
-
-def type_of(value: Value) -> str:
-    """The type of a value, as a word for people; classes and functions by the name that the pickle gives them."""
-    if is_tensor(value):
-        return "tensor"
-    if isinstance(value, Call):
-        name = class_of(value) or (value.callable.dotted if isinstance(value.callable, Global) else None)
-        return _shown_name(name) if name else "object"
-    if isinstance(value, Global):
-        return f"reference to {_shown_name(value.dotted)}"
-    if isinstance(value, SetNode):
-        return "frozenset" if value.frozen else "set"
-    if isinstance(value, Blob):
-        return "str" if value.text else "bytearray" if value.mutable else "bytes"
-    named = {Dictionary: "dict", Extension: "extension", Opaque: "literal"}
-    return named.get(type(value)) or type(value).__name__
-
-
-def shown_path(path: str) -> str:
-    """A path as a report may print it: unchanged if it is plain, escaped and cut if it is not."""
-    return path if len(path) <= MAX_NAME and is_plain(path) else shown(path)
-
-
-def _shown_name(name: str) -> str:
-    return name if len(name) <= 200 and name.isascii() and name.isprintable() else shown(name)
-
-
-def _article(kind: str) -> str:
-    return f"{'an' if kind[:1] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
 def _join(path: str, name: str) -> str:

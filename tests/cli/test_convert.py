@@ -90,6 +90,13 @@ def test_several_targets_get_a_folder_each(machine: Machine) -> None:
     assert "same name" in machine.fails("convert", "a/checkpoint", SAMPLES / "checkpoint", "-o", "twice")
 
 
+def test_one_target_that_is_no_path_does_not_stop_the_others(machine: Machine) -> None:
+    ran = machine.run("convert", SAMPLES / "checkpoint", "a" * 300, "-o", "out")
+    assert ran.code == 2
+    assert "failed" not in ran.err
+    assert (machine.here / "out" / "checkpoint" / "model.safetensors.index.json").is_file()
+
+
 def test_the_report_can_go_into_a_file(machine: Machine) -> None:
     ran = machine.run("convert", SAMPLES / "checkpoint", "-o", "out", "--format", "json", "--report", "report.json")
     assert (ran.code, ran.out) == (0, "")

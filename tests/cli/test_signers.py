@@ -95,6 +95,7 @@ def test_staging_is_not_production(machine: Machine, vectors: Path) -> None:
         (["--ca-subject", "CN=a"], "no authority is named"),
         (["--ca", "ca.pem", "--key", "a.pub"], "cannot be expected beside"),
         (["--ca", "nowhere.pem"], "cannot read the certificates"),
+        (["--key", "/dev/zero"], "cannot read the public key"),
         (["--cert-identity", "*", "--cert-oidc-issuer", "https://i"], "anybody's"),
         (["--trusted-root", "broken.json"], "broken.json cannot be used"),
     ],

@@ -106,6 +106,13 @@ def test_a_folder_that_is_no_store_is_left_alone(machine: Machine, command: str)
     assert [path.name for path in (machine.here / "model").iterdir()] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize("command", ["ls", "verify", "prune --all"])
+def test_what_is_no_folder_is_no_store(machine: Machine, command: str) -> None:
+    (machine.here / "link").symlink_to("nowhere")
+    for name in ("/dev/null", "link"):
+        assert "is not a store" in machine.fails("store", *command.split(), "--store", name)
+
+
 def test_a_broken_index_is_one_line_with_the_way_out(machine: Machine, store: Path) -> None:
     (store / "index.sqlite").write_bytes(b"no database" * 1000)
     assert "--store" in machine.fails("store", "ls")

@@ -149,6 +149,11 @@ def test_the_check_of_an_index_is_for_the_command_line_too(copied, tmp_path):
     assert machine.run("convert", "--check", copied / f"{INDEX}.receipt.json").code == 1
 
 
+def test_a_source_is_not_passed_over_where_the_receipt_names_none(copied):
+    with pytest.raises(ReceiptError, match="names no source file"):
+        check_receipt(copied / f"{INDEX}.receipt.json", Silent(), source=copied / INDEX)
+
+
 def flip(path: Path, place: int) -> None:
     raw = path.read_bytes()
     place %= len(raw)
@@ -216,7 +221,9 @@ def test_without_digests_the_shards_are_compared_by_what_they_hold(tmp_path):
     api.convert(SAMPLES / "checkpoint", tmp_path / "out", digests=False)
     receipt = tmp_path / "out" / f"{INDEX}.receipt.json"
     assert {item["sha256"] for item in valid(receipt)["predicate"]["shards"]} == {None}
-    assert check_receipt(receipt, Silent()).shards == 2
+    proof = check_receipt(receipt, Silent())
+    assert (proof.shards, proof.complete) == (2, False)
+    assert str(proof).endswith("states no digests of them")
     shard = tmp_path / "out" / "model-00002-of-00002.safetensors"
     shutil.copy(tmp_path / "out" / "model-00001-of-00002.safetensors", shard)
     with pytest.raises(DisprovedError, match="other tensors"):

@@ -120,13 +120,23 @@ def test_a_twin_that_differs_in_one_byte_is_neither_kept_nor_replaced(tmp_path: 
     assert files_below(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors.receipt.json", "model.safetensors.index.json"])
-def test_a_receipt_or_an_index_that_differs_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("missing", ["", ".receipt.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model-00001-of-00002.safetensors.receipt.json",
+        "model.safetensors.index.json",
+        "model.safetensors.index.json.receipt.json",
+    ],
+)
+def test_a_receipt_or_an_index_that_differs_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str, missing: str
+) -> None:
     api.convert(SAMPLES / "checkpoint", tmp_path / "out")
     path = tmp_path / "out" / name
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
-    (tmp_path / "out" / "model-00002-of-00002.safetensors").unlink()
-    (tmp_path / "out" / "model-00002-of-00002.safetensors.receipt.json").unlink()
+    for left in (tmp_path / "out").glob(f"model-00002-of-00002.safetensors{missing or '*'}"):
+        left.unlink()
     before = files_below(tmp_path / "out")
     with pytest.raises(ConversionError, match=f"{name} exists already"):
         api.convert(SAMPLES / "checkpoint", tmp_path / "out")

@@ -65,9 +65,10 @@ def test_a_file_longer_than_a_chunk_is_digested_whole(put):
     assert found.git_sha1 is None
 
 
-def test_many_files_use_several_threads_and_one_chunk_each(put):
-    files = [put(f"f{number}", b"x" * number) for number in range(300)]
-    assert len(digests(*files)) == 300
+def test_many_files_all_get_their_own_digest(put):
+    contents = [b"x" * number for number in range(300)]
+    found = digests(*(put(f"f{number}", content) for number, content in enumerate(contents)))
+    assert [digest.sha256 for digest in found] == [hashlib.sha256(content).hexdigest() for content in contents]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
