@@ -12,12 +12,13 @@ from aiverify.finding import Severity, Unexamined
 from aiverify.formats.code_keys import judge_keys, keys, strings
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.shard_index import misplaced
-from aiverify.formats.template import MAX_TEMPLATES, suspicious
+from aiverify.formats.template import MAX_TEMPLATE, MAX_TEMPLATES, suspicious
 from aiverify.formats.yaml_events import read_yaml
 from aiverify.rules import finding
 
-_MAX_JSON = 64 << 20
-_MAX_YAML = 4 << 20
+MAX_JSON = 64 << 20
+MAX_YAML = 4 << 20
+MAX_TEMPLATE_BYTES = 4 * MAX_TEMPLATE  # as UTF-8
 _TEMPLATE_KEYS = frozenset(("chat_template", "template"))
 
 
@@ -28,7 +29,7 @@ class _RepeatedKeyError(ValueError):
 def examine_json(data: bytes, path: str) -> Examination:
     """Examine one JSON file."""
     examination = Examination(format=Format.JSON)
-    if len(data) > _MAX_JSON:
+    if len(data) > MAX_JSON:
         examination.unexamined.append(Unexamined(file=path, reason=f"a JSON file of {len(data)} bytes"))
         return examination
     try:
@@ -51,7 +52,7 @@ def examine_yaml(data: bytes, path: str) -> Examination:
     import yaml
 
     examination = Examination(format=Format.YAML)
-    if len(data) > _MAX_YAML:
+    if len(data) > MAX_YAML:
         examination.unexamined.append(Unexamined(file=path, reason=f"a YAML file of {len(data)} bytes"))
         return examination
     try:
@@ -72,6 +73,10 @@ def examine_yaml(data: bytes, path: str) -> Examination:
 def examine_template(data: bytes, path: str) -> Examination:
     """Examine one Jinja template file."""
     examination = Examination(format=Format.TEMPLATE)
+    if len(data) > MAX_TEMPLATE_BYTES:
+        text = f"a template of more than {MAX_TEMPLATE_BYTES} bytes"
+        examination.findings.append(finding("AIV503", text, file=path))
+        return examination
     try:
         _template(examination, path, "the template", data.decode("utf-8"))
     except UnicodeDecodeError:

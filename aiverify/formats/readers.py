@@ -7,7 +7,6 @@ is imported when the first file of its format is met: most runs see two or three
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import BinaryIO
 
 from aiverify.finding import Unexamined
 from aiverify.formats import foreign
@@ -21,37 +20,37 @@ _HEAD = 1 << 12
 _LONG_HEAD = 1 << 20
 
 
-def _whole(file: BinaryIO, size: int) -> bytes:
-    """The whole file; an unbuffered read may return less than asked for."""
-    file.seek(0)
-    parts = []
-    while part := file.read(max(size, 1)):
-        parts.append(part)
-    return b"".join(parts)
+def _whole(content: Content, limit: int) -> bytes:
+    """The whole file; of one with more than ``limit`` bytes, one byte more than that, for its reader to refuse."""
+    content.file.seek(0)
+    data = bytearray()
+    while len(data) <= limit and (part := content.file.read(min(content.size or 1, limit + 1 - len(data)))):
+        data += part  # an unbuffered read may return less than asked for
+    return bytes(data)
 
 
 def _json(content: Content, path: str, *_: object) -> Examination:
-    from aiverify.formats.config import examine_json
+    from aiverify.formats.config import MAX_JSON, examine_json
 
-    return examine_json(_whole(content.file, content.size), path)
+    return examine_json(_whole(content, MAX_JSON), path)
 
 
 def _yaml(content: Content, path: str, *_: object) -> Examination:
-    from aiverify.formats.config import examine_yaml
+    from aiverify.formats.config import MAX_YAML, examine_yaml
 
-    return examine_yaml(_whole(content.file, content.size), path)
+    return examine_yaml(_whole(content, MAX_YAML), path)
 
 
 def _template(content: Content, path: str, *_: object) -> Examination:
-    from aiverify.formats.config import examine_template
+    from aiverify.formats.config import MAX_TEMPLATE_BYTES, examine_template
 
-    return examine_template(_whole(content.file, content.size), path)
+    return examine_template(_whole(content, MAX_TEMPLATE_BYTES), path)
 
 
 def _sentencepiece(content: Content, path: str, *_: object) -> Examination:
-    from aiverify.formats.sentencepiece import examine_sentencepiece
+    from aiverify.formats.sentencepiece import MAX_SIZE, examine_sentencepiece
 
-    return examine_sentencepiece(_whole(content.file, content.size), path)
+    return examine_sentencepiece(_whole(content, MAX_SIZE), path)
 
 
 def _gguf(content: Content, path: str, *_: object) -> Examination:
@@ -96,7 +95,7 @@ def _hdf5(content: Content, path: str, _: ScanOptions, nesting: Nesting) -> Exam
 def _xml(content: Content, path: str, _: ScanOptions, nesting: Nesting) -> Examination:
     from aiverify.formats.xml import MAX_SIZE, examine_xml
 
-    data = _whole(content.file, content.size) if content.size <= MAX_SIZE else bytes(content.data[: MAX_SIZE + 1])
+    data = _whole(content, MAX_SIZE)
     return examine_xml(data, path, root_of(data[:_LONG_HEAD]), nesting.folder)
 
 

@@ -11,7 +11,7 @@ from aiverify.finding import Unexamined
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.protobuf import MalformedMessageError, Message
 
-_MAX_SIZE = 256 << 20
+MAX_SIZE = 256 << 20
 _PIECE = 1
 
 
@@ -19,7 +19,7 @@ def examine_sentencepiece(data: bytes, path: str) -> Examination:
     """Examine one file that is called like a SentencePiece model."""
     examination = Examination(format=Format.SENTENCEPIECE)
     try:
-        if len(data) > _MAX_SIZE:
+        if len(data) > MAX_SIZE:
             raise MalformedMessageError(f"{len(data)} bytes")
         if not sum(field.number == _PIECE and field.is_range for field in Message.whole(data)):
             raise MalformedMessageError("it holds no pieces")

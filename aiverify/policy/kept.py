@@ -14,8 +14,8 @@ from aiverify.policy.values import PolicyError
 
 def cache_folder() -> Path:
     """Where fetched policies are kept: ``$XDG_CACHE_HOME/aiverify/policies``, else below ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path("~/.cache").expanduser()) / "aiverify" / "policies"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - there may be no home
+    return Path(home) / "aiverify" / "policies"
 
 
 def kept(sha256: str) -> bytes | None:

@@ -3,6 +3,7 @@
 
 import json
 import sys
+import tracemalloc
 
 import pytest
 import yaml
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from aiverify.formats import config
 from aiverify.formats.config import examine_json, examine_template, examine_yaml
+from aiverify.formats.examine import examine
+from aiverify.formats.interface import ScanOptions
 
 
 def look(value) -> list[tuple[str, str]]:
@@ -140,7 +143,7 @@ def test_what_python_reads_without_doubt_is_read(raw):
 
 
 def test_json_over_the_limit_was_not_examined(monkeypatch):
-    monkeypatch.setattr(config, "_MAX_JSON", 10)
+    monkeypatch.setattr(config, "MAX_JSON", 10)
     assert examine_json(b" " * 11, "x").unexamined
 
 
@@ -275,7 +278,7 @@ def test_yaml_that_cannot_be_parsed_is_never_clean(text):
 
 
 def test_yaml_over_the_limit_was_not_examined(monkeypatch):
-    monkeypatch.setattr(config, "_MAX_YAML", 10)
+    monkeypatch.setattr(config, "MAX_YAML", 10)
     assert examine_yaml(b" " * 11, "x").unexamined
 
 
@@ -388,3 +391,21 @@ def test_a_template_costs_once_what_it_costs_and_many_end():
 
 def test_the_recursion_limit_is_left_alone():
     assert sys.getrecursionlimit() <= 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("config.json", "MAX_JSON"), ("config.yaml", "MAX_YAML"), ("t.jinja", "MAX_TEMPLATE_BYTES")]
+)
+def test_of_a_file_beyond_its_limit_no_more_is_read(tmp_path, monkeypatch, name: str, limit: str) -> None:
+    monkeypatch.setattr(config, limit, 1000)
+    path = tmp_path / name
+    path.write_bytes(b'{"a": 1}' if name.endswith("json") else b"a: 1\n")
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    tracemalloc.start()
+    try:
+        found = examine(path, name, ScanOptions())
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+    assert found.unexamined or found.findings

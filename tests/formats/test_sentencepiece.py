@@ -72,7 +72,7 @@ def test_millions_of_tiny_fields_are_given_up(monkeypatch):
     monkeypatch.setattr(protobuf, "MAX_FIELDS", 100)
     assert clean(PIECE * 100)
     assert not clean(PIECE * 101)
-    monkeypatch.setattr(sentencepiece, "_MAX_SIZE", 10)
+    monkeypatch.setattr(sentencepiece, "MAX_SIZE", 10)
     assert not clean(PIECE * 3)
 
 
