@@ -26,7 +26,7 @@ SCANNER_PACKAGES := picklescan==1.0.5 modelscan==0.8.8 modelaudit==0.2.54 fickli
 RELEASE := $(VENV)-release/.installed
 LOCKER := $(VENV)-locker/.installed
 
-.PHONY: help demo demo-data test lint format bench scorecard fuzz mutations browser docs dist lock-dependencies test-pythons clean
+.PHONY: help demo demo-data test coverage lint format bench scorecard fuzz mutations browser docs dist lock-dependencies test-pythons clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ demo: $(RUNTIME) ## Run the whole main job on four small repositories, without a
 	@$(BIN)/aiverify demo
 
 test: lint ## Run lint, types and all tests
+	@$(BIN)/python -m pytest --numprocesses auto
+
+coverage: $(TEST) ## Run all tests, and list the lines that none of them runs
 	@$(BIN)/python -m pytest --numprocesses auto --cov --cov-report term
 
 PYTHONS ?=

@@ -7,8 +7,6 @@ Names are loaded when they are first asked for: importing this package costs not
 
 from __future__ import annotations
 
-from aiverify.version import __version__
-
 TYPE_CHECKING = False  # as in typing, which takes longer to import than this package
 if TYPE_CHECKING:
     from aiverify.api import convert, ensure, scan, verify
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from aiverify.policy import Policy
     from aiverify.report import Outcome, Report
     from aiverify.signing import sign
+    from aiverify.version import __version__
 
 _HOMES = {
     "AiverifyError": "aiverify.errors",
@@ -26,6 +25,7 @@ _HOMES = {
     "Outcome": "aiverify.report",
     "Policy": "aiverify.policy",
     "Report": "aiverify.report",
+    "__version__": "aiverify.version",
     "attest": "aiverify.attesting",
     "convert": "aiverify.api",
     "ensure": "aiverify.api",

@@ -6,12 +6,14 @@ The package has the name of the function ``aiverify.guard``, and is called as su
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from types import ModuleType
     from typing import Any
+else:
+    ModuleType = type(sys)  # without the import: every guarded interpreter begins with this module
 
 
 class _Callable(ModuleType):

@@ -37,7 +37,7 @@ def loaded(machine: Machine, code: str, *arguments: str) -> set[str]:
     run = subprocess.run(
         [sys.executable, "-c", code, json.dumps(arguments)],
         cwd=machine.here,
-        env=machine.environ(),
+        env=machine.environ(measured=False),  # what measures imports modules, too
         capture_output=True,
         text=True,
         timeout=60,

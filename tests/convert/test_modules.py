@@ -4,7 +4,6 @@ import copy
 import json
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -453,9 +452,7 @@ def restated(build: GraphBuilder):
 def test_a_module_that_torch_would_not_write_is_refused(build, case):
     make, reason = ATTACKS[case]
     root = make(build)
-    started = time.monotonic()
     assert reason in refused(build, root)
-    assert time.monotonic() - started < 15
 
 
 def test_a_module_without_tensors_is_no_checkpoint(build):

@@ -3,6 +3,7 @@
 
 import json
 import sys
+import time
 import tracemalloc
 
 import pytest
@@ -368,11 +369,10 @@ def test_a_code_point_that_does_not_exist_stays_as_it_is():
     ],
 )
 def test_a_template_cannot_stall_the_search(text):
-    import time
-
-    start = time.perf_counter()
+    # Processor time, so that a busy machine decides nothing: some seconds, where a stall takes hours.
+    start = time.process_time()
     template_rules(text)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 120
 
 
 def test_a_long_template_is_no_way_past_the_grammar():

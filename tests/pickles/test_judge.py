@@ -1,7 +1,6 @@
 """The judgement: one rule after the other, then hostile variants of everything that is trusted."""
 
 import pickle
-import time
 
 import pickle_builder as b
 import pytest
@@ -541,10 +540,7 @@ SHARED = {
 
 @pytest.mark.parametrize("name", SHARED)
 def test_shared_parts_are_looked_at_once(name):
-
-    start = time.perf_counter()
-    items = judge(interpret(SHARED[name]), file="f")
-    assert time.perf_counter() - start < 10  # seconds; unshared work would take minutes
+    items = judge(interpret(SHARED[name]), file="f")  # unshared work would not end
     assert sum(len(str(item.evidence)) for item in items) < 5_000_000
 
 
