@@ -36,7 +36,7 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="scorecard-") as folder:
         cases = _cases(Path(folder))[:: arguments.every]
-        tally = Tally(cases, judgements(cases, arguments.peers, arguments.jobs))
+        tally = Tally(cases, judgements(cases, arguments.peers.absolute(), arguments.jobs))
     for line in (*totals(tally), "", *by_class(tally)):
         print(line)
     arguments.output.write_text(page(tally, arguments.every), "utf-8")
