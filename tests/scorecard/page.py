@@ -43,7 +43,7 @@ def page(tally: Tally, every: int = 1) -> str:
         attacks=len(hostile),
         benign=len(tally.benign()),
         mechanisms=len({case.name.split(" | ")[0] for case in hostile}),
-        containers=len({case.name.split(" | ")[1] for case in hostile}),
+        containers=len({part for case in hostile for part in case.name.split(" | ")[1:2]}),  # formats have none
         versions=", ".join(_versions()),
     )
     lines = [

@@ -88,7 +88,8 @@ def _ours(cases: Sequence[Case]) -> list[Judgement]:
         except AiverifyError:
             outcome = Outcome.ERROR
         result.append(meaning.get(outcome, Judgement.ALARM))
-        print(f"\r{len(result)} of {len(cases)}", end="", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(f"\r{len(result)} of {len(cases)}", end="", file=sys.stderr)
     print(file=sys.stderr)
     for index in range(0, len(cases), max(1, len(cases) // _SAMPLE_OF_COMMANDS)):
         command = [sys.executable, "-m", "aiverify", "scan", str(cases[index].path)]
