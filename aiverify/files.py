@@ -13,6 +13,12 @@ from pathlib import Path
 from aiverify.errors import AiverifyError
 
 
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/aiverify``, else ``~/.cache/aiverify``. Without a home, a path at which nothing can be."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - there may be no home
+    return Path(os.devnull if home.startswith("~") else home) / "aiverify"
+
+
 class WriteError(AiverifyError):
     """A file could not be written."""
 

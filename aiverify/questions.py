@@ -8,14 +8,12 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
-import os
-import re
-import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from aiverify.advisories.loaders import loaders
 from aiverify.advisories.snapshot import fetched as fetched_advisories
+from aiverify.installed import versions_of
 from aiverify.policy import Policy
 from aiverify.store.interface import Question
 from aiverify.version import __version__
@@ -57,34 +55,13 @@ def asked(subject: str, policy: Policy, engines: Sequence[str], today: datetime.
 @functools.cache
 def _loaders() -> str:
     """The installed libraries that open models, with their versions: advisories speak of these."""
-    table = Path(__file__).parent / "advisories" / "data" / "loaders.toml"
-    found = {name: _installed().get(_normal(name)) for name in tomllib.loads(table.read_text("utf-8"))}
-    return " ".join(f"{name} {version}" for name, version in sorted(found.items()) if version)
-
-
-def _version(distribution: str) -> str:
-    """The version of an installed distribution."""
-    return _installed().get(_normal(distribution), "unknown")
+    return " ".join(f"{name} {version}" for name, version in sorted(versions_of(list(loaders())).items()))
 
 
 @functools.cache
-def _installed() -> dict[str, str]:
-    """The versions of all distributions, from the names of their folders: the usual way takes 100 ms."""
-    found: dict[str, str] = {}
-    for folder in sys.path:
-        try:
-            names = os.listdir(folder or ".")  # noqa: PTH208 - names are all that is needed
-        except OSError:
-            continue
-        for name in names:
-            distribution, _, version = name.removesuffix(".dist-info").rpartition("-")
-            if name.endswith(".dist-info"):
-                found.setdefault(_normal(distribution), version)
-    return found
-
-
-def _normal(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+def _version(distribution: str) -> str:
+    """The version of an installed distribution."""
+    return versions_of([distribution]).get(distribution, "unknown")
 
 
 def digest_of_text(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aiverify.files import WriteError, write_whole
+from aiverify.files import WriteError, cache_folder, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -87,3 +87,10 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     reader.join(10)
     assert received == [b"content"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_user_without_a_home_has_a_cache_in_which_nothing_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(OSError, match="Not a directory"):
+        cache_folder().mkdir(parents=True)

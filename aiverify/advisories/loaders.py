@@ -7,9 +7,6 @@ it opens one of the files; what cannot be met with these files is left out.
 from __future__ import annotations
 
 import functools
-import os
-import re
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -17,6 +14,7 @@ from pathlib import Path
 
 from aiverify.advisories.osv import Advisory
 from aiverify.finding import Finding, Severity
+from aiverify.installed import versions_of
 from aiverify.rules import finding
 
 
@@ -24,51 +22,6 @@ from aiverify.rules import finding
 def loaders() -> Mapping[str, Mapping[str, Sequence[str]]]:
     """The libraries that open files of models: the formats and the names of files that each opens."""
     return tomllib.loads((Path(__file__).parent / "data" / "loaders.toml").read_text("utf-8"))
-
-
-def installed(packages: Sequence[str]) -> dict[str, str]:
-    """The versions of those of ``packages`` that are installed. The working directory is not asked.
-
-    They stand in the names of folders (``NAME-VERSION.dist-info``); only where a distribution is of an older form,
-    ``importlib.metadata``, which takes longer to import than all of this, is asked instead.
-    """
-    here = os.path.realpath(".")
-    places = [place for place in sys.path if place and os.path.realpath(place) != here]
-    wanted = {_normal(package): package for package in packages}
-    versions: dict[str, str] = {}
-    for place in places:
-        for name, version, form in _distributions(place):
-            package = wanted.get(name)
-            if package is None or package in versions:
-                continue
-            stated = version if form == ".dist-info" else _stated_version(package, place)
-            if stated:
-                versions[package] = stated
-    return versions
-
-
-def _distributions(place: str) -> Iterator[tuple[str, str, str]]:
-    """The distributions in a folder of modules: normal name, version, and form, which is the ending of its name."""
-    try:
-        entries = os.listdir(place)  # noqa: PTH208 - names are all that is needed
-    except OSError:
-        return
-    for entry in entries:
-        stem, form = os.path.splitext(entry)  # noqa: PTH122
-        if form in (".dist-info", ".egg-info", ".egg"):
-            name, _, version = stem.partition("-")
-            yield _normal(name), version, form
-
-
-def _stated_version(package: str, place: str) -> str:
-    from importlib import metadata
-
-    found = next(iter(metadata.distributions(name=package, path=[place])), None)
-    return (found.version if found is not None else None) or ""
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def vulnerable(
@@ -85,7 +38,7 @@ def vulnerable(
     """
     met = [(item, _met(item, formats)) for item in advisories]
     wanted = sorted({item.package for item, files in met if files})
-    present = installed(wanted) if versions is None else versions
+    present = versions_of(wanted) if versions is None else versions
     for item, files in met:
         version = present.get(item.package)
         if not files or version is None or not item.affects(version):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiverify.advisories.osv import MAX_ENTRIES, Advisory, AdvisoryError, read_osv
+from aiverify.files import cache_folder
 
 MAX_FILE = 64 << 20
 
@@ -27,8 +27,7 @@ class Snapshot:
 
 def cache_path() -> Path:
     """Where an update is kept: ``$XDG_CACHE_HOME/aiverify/advisories.json``, else below ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - there may be no home
-    return Path(home) / "aiverify" / "advisories.json"
+    return cache_folder() / "advisories.json"
 
 
 def shipped() -> Snapshot:

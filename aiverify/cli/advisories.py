@@ -21,14 +21,14 @@ app = typer.Typer(
 @app.command(cls=QuickCommand)
 def show() -> None:
     """List the advisories in use, and whether the installed version is affected."""
-    from aiverify.advisories.loaders import installed
     from aiverify.advisories.snapshot import known
     from aiverify.cli.printing import tell
     from aiverify.cli.session import errors_said
+    from aiverify.installed import versions_of
 
     with errors_said():
         snapshot = known()
-        present = installed(sorted({item.package for item in snapshot.advisories}))
+        present = versions_of(sorted({item.package for item in snapshot.advisories}))
         lines = [f"{len(snapshot.advisories)} advisories as of {snapshot.date}", ""]
         for item in snapshot.advisories:
             version = present.get(item.package)

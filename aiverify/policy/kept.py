@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 
-from aiverify.files import WriteError, write_whole
+from aiverify.files import WriteError, cache_folder, write_whole
 from aiverify.policy.file import MAX_POLICY
 from aiverify.policy.values import PolicyError
 
 
-def cache_folder() -> Path:
+def kept_folder() -> Path:
     """Where fetched policies are kept: ``$XDG_CACHE_HOME/aiverify/policies``, else below ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - there may be no home
-    return Path(home) / "aiverify" / "policies"
+    return cache_folder() / "policies"
 
 
 def kept(sha256: str) -> bytes | None:
     """The policy with this digest, if it is there and still has it."""
     try:
-        with (cache_folder() / f"{sha256}.toml").open("rb") as file:
+        with (kept_folder() / f"{sha256}.toml").open("rb") as file:
             content = file.read(MAX_POLICY + 1)
     except OSError:
         return None
@@ -31,8 +29,8 @@ def kept(sha256: str) -> bytes | None:
 def keep(content: bytes, sha256: str) -> None:
     """Keep a policy that has this digest. Where that cannot be done, it is only fetched again."""
     with contextlib.suppress(OSError, WriteError):
-        cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(cache_folder() / f"{sha256}.toml", content)
+        kept_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(kept_folder() / f"{sha256}.toml", content)
 
 
 def from_cache(url: str, sha256: str) -> bytes:

@@ -10,7 +10,6 @@ The protocol (https://theupdateframework.github.io/specification/) is python-tuf
 
 from __future__ import annotations
 
-import os
 import tempfile
 import urllib.error
 import urllib.request
@@ -23,6 +22,7 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
+from aiverify.files import cache_folder
 from aiverify.signatures.interface import SignatureError
 from aiverify.signatures.trust import MAX_ROOT_BYTES, TufRepository, reason
 
@@ -42,7 +42,7 @@ def target(repository: TufRepository, name: str = TRUSTED_ROOT) -> Iterator[Path
     url = repository.url.rstrip("/")
     if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
         raise SignatureError(f"{url} is not the address of a TUF repository", hint="It must start with https://.")
-    folder = repository.cache or _cache_folder() / quote(url, safe="")
+    folder = repository.cache or cache_folder() / "tuf" / quote(url, safe="")
     with ExitStack() as stack:
         if repository.offline:
             yield _kept(folder, url, name)
@@ -87,11 +87,6 @@ def _first_root(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise SignatureError(f"the root {path} of the TUF repository cannot be read: {error}") from error
-
-
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - there may be no home
-    return Path(home) / "aiverify" / "tuf"
 
 
 def _can_write(folder: Path) -> bool:

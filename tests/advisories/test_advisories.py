@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from aiverify.advisories.loaders import installed, loaders, vulnerable
+from aiverify.advisories.loaders import loaders, vulnerable
 from aiverify.advisories.osv import AdvisoryError, read_osv
 from aiverify.advisories.snapshot import known, read_snapshot, shipped
 from aiverify.advisories.update import update
 from aiverify.advisories.versions import key
 from aiverify.formats.interface import Format
+from aiverify.installed import versions_of
 
 VERSIONS = st.builds(
     "{}{}{}{}".format,
@@ -134,9 +135,9 @@ def test_versions_come_from_metadata_and_not_from_the_working_directory(
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil-loader\nVersion: 9\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert installed(["evil-loader", "no-such-package-anywhere"]) == {"evil-loader": "9"}
+    assert versions_of(["evil-loader", "no-such-package-anywhere"]) == {"evil-loader": "9"}
     monkeypatch.chdir(tmp_path)
-    assert installed(["evil-loader"]) == {}
+    assert versions_of(["evil-loader"]) == {}
 
 
 class Osv(http.server.BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from aiverify.policy import Policy, PolicyError, read_policy
 from aiverify.policy.file import MAX_POLICY
-from aiverify.policy.kept import cache_folder, from_cache
+from aiverify.policy.kept import from_cache, kept_folder
 from aiverify.policy.remote import fetched
 
 ORG = b'review_at = "low"\nmay_weaken = ["waivers"]\n'
@@ -125,12 +125,12 @@ def test_what_has_another_digest_is_refused_and_not_kept(tmp_path: Path, organis
         match=f"is not the policy that was asked for: its SHA-256 is {sha256(organisation.answers['/org.toml'])}",
     ):
         own(tmp_path, organisation)
-    assert not cache_folder().exists()
+    assert not kept_folder().exists()
 
 
 def test_what_was_changed_where_it_is_kept_is_fetched_anew(tmp_path: Path, organisation: Organisation) -> None:
     own(tmp_path, organisation)
-    (kept,) = cache_folder().iterdir()
+    (kept,) = kept_folder().iterdir()
     kept.write_bytes(b'review_at = "critical"\nblock_at = "critical"\n')
     with pytest.raises(PolicyError, match="has not been fetched yet"):
         own(tmp_path, organisation, online=False)
@@ -193,8 +193,8 @@ def test_a_key_may_stand_in_the_policy_itself(tmp_path: Path, organisation: Orga
 def test_a_cache_that_cannot_be_written_only_means_that_it_is_fetched_again(
     tmp_path: Path, organisation: Organisation
 ) -> None:
-    cache_folder().parent.mkdir(parents=True)
-    cache_folder().write_text("no folder")
+    kept_folder().parent.mkdir(parents=True)
+    kept_folder().write_text("no folder")
     assert own(tmp_path, organisation).review_at == "low"
     assert own(tmp_path, organisation).review_at == "low"
     assert organisation.asked == ["/org.toml"] * 2
