@@ -51,7 +51,7 @@ def fetched() -> str:
     """The SHA-256 of what an update brought; nothing if there was none. Raises AdvisoryError."""
     try:
         return hashlib.sha256(cache_path().read_bytes()).hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
         raise AdvisoryError(f"{cache_path()}: cannot be read: {error}", hint=_HINT) from error
