@@ -10,7 +10,7 @@ A map of a model needs no single tensor, and a report has no room for a million 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 MOST = 500
 _PARTS = 8
@@ -42,10 +42,15 @@ def together(parts: Iterable[Layer]) -> tuple[Layer, ...]:
     for depth in reversed(range(_PARTS)):
         if len(kept) <= MOST:
             return kept
-        kept = _summed(replace(part, name=".".join(part.name.split(".")[:depth])) for part in kept)
+        kept = _summed(
+            Layer(part.file, ".".join(part.name.split(".", depth)[:depth]), part.dtype, part.tensors, part.size)
+            for part in kept
+        )
     if len(kept) > MOST:
-        kept = _summed(replace(part, file=None, name="") for part in kept)
-    return kept if len(kept) <= MOST else _summed(replace(part, dtype="other") for part in kept)
+        kept = _summed(Layer(None, "", part.dtype, part.tensors, part.size) for part in kept)
+    if len(kept) > MOST:
+        kept = _summed(Layer(None, "", "other", part.tensors, part.size) for part in kept)
+    return kept
 
 
 def _summed(parts: Iterable[Layer]) -> tuple[Layer, ...]:

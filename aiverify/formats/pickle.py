@@ -51,6 +51,7 @@ def examine_streams(
 
     Bytes behind the last stream that are no pickle are a finding. ``nesting`` is needed to follow byte strings.
     """
+    options.engines.prepare()
     for number in range(_MAX_STREAMS):
         raw = RawArrays(data)
         graph = interpret(data, start, after_build=raw.after_build)

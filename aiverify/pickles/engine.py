@@ -52,7 +52,11 @@ class Opinion:
 
 
 class Engine(Protocol):
-    """Something that reads pickle streams without running them."""
+    """Something that reads pickle streams without running them.
+
+    An engine may also have a method ``prepare()``, which is called before the machine reads a stream about which the
+    engine may be asked: what takes long to start can begin meanwhile.
+    """
 
     def declines(self, *, size: int, opcodes: int) -> str | None:
         """Why it will not look at a stream of ``size`` bytes and ``opcodes`` opcodes; ``None`` if it will."""
@@ -83,6 +87,11 @@ class Engines:
         """The next file begins."""
         for asked in self._asked:
             asked.spent = 0.0
+
+    def prepare(self) -> None:
+        """A stream is going to be read. Never raises."""
+        for asked in self._asked:
+            asked.prepare()
 
     def opinions(self, data: Sliceable, start: int, end: int, opcodes: int, *, shown: bool = True) -> list[Opinion]:
         """What each engine says about the stream between ``start`` and ``end`` of ``data``. Never raises.
@@ -127,6 +136,12 @@ class _Asked:
             return self._engine.declines(size=size, opcodes=opcodes)
         except Exception as error:  # noqa: BLE001 - rule 3
             return f"it failed ({type(error).__name__})"
+
+    def prepare(self) -> None:
+        prepare = getattr(self._engine, "prepare", None)
+        if prepare is not None:
+            with contextlib.suppress(Exception):  # rule 3: it will fail again when it is asked
+                prepare()
 
     def opinion(self, stream: bytes, key: bytes, opcodes: int, shown: bool) -> Opinion:
         known = self._known.get((key, shown))

@@ -51,6 +51,11 @@ class FicklingEngine:
             return f"{size} bytes are beyond its budget of {self._size}"
         return None
 
+    def prepare(self) -> None:
+        """Start the child: it imports fickling while the machine reads the first stream."""
+        if self._child is None:
+            self._child = self._start()
+
     def examine(self, stream: bytes, *, opcodes: int, shown: bool = True) -> Opinion:
         """What fickling says about ``stream``. See ``Engine``."""
         reason = self.declines(size=len(stream), opcodes=opcodes)
@@ -92,8 +97,8 @@ class FicklingEngine:
         return child
 
     def _ask(self, stream: bytes, shown: bool) -> dict[str, object]:
-        if self._child is None:
-            self._child = self._start()
+        self.prepare()
+        assert self._child is not None  # noqa: S101 - it was started just now
         question, answer = self._child.stdin, self._child.stdout
         assert question is not None  # noqa: S101 - Popen was given PIPE for both
         assert answer is not None  # noqa: S101

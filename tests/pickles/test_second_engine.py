@@ -218,6 +218,25 @@ def test_an_engine_that_declines_is_not_given_the_stream(look):
     assert engine.streams == []
 
 
+def test_an_engine_may_prepare_itself_before_a_stream_is_read(look):
+    class Prepared(Says):
+        def __init__(self):
+            super().__init__()
+            self.done = []
+
+        def prepare(self):
+            self.done.append("prepared")
+            raise RuntimeError("which is its own business")
+
+        def examine(self, stream, *, opcodes, shown):
+            self.done.append("asked")
+            return super().examine(stream, opcodes=opcodes, shown=shown)
+
+    engine = Prepared()
+    assert rules(look(b.stream(b"N"), engine)) == []
+    assert engine.done == ["prepared", "asked"]
+
+
 def test_identical_streams_are_examined_once():
     said = Says(severity="odd")
     engines = Engines([("one", said)])
