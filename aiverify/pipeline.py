@@ -4,12 +4,13 @@ Only this module knows the order. Every stage takes values and returns values, a
 anywhere executes, imports or unpickles anything that came with an artifact.
 
 Which files are meant is settled before anything of them is read. Their digests are taken while they are scanned and
-converted; nothing is published before digests and signatures have had their say.
+converted, and second engines may think on meanwhile; nothing is published before all of them have had their say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from aiverify.formats.interface import Examination, Format
 from aiverify.identification import files_of, said_of
 from aiverify.layers import together
 from aiverify.options import Options
+from aiverify.pickles.engine import Engines, open_engines
 from aiverify.progress import Progress, Silent
 from aiverify.report import Conversion, Outcome, Report, SignatureResult
 from aiverify.reporting import Reports, blocked
@@ -84,8 +86,12 @@ class _Run:
         return report
 
     def _report_on(self, fetched: Fetched) -> Report:
-        with Digesting(fetched.files, memory=self.options.memory, copies=self.options.copies) as digesting:
-            return self._examined(fetched, digesting)
+        engines = open_engines(self.options.engines) if self.options.convert else nullcontext()
+        with (
+            Digesting(fetched.files, memory=self.options.memory, copies=self.options.copies) as digesting,
+            engines as here,
+        ):
+            return self._examined(fetched, digesting, here)
 
     def _fetched_again(self, source: Source, fetched: Fetched, report: Report) -> bool:
         """Whether files that were not what the source states have been put right. They are, and that is said."""
@@ -109,7 +115,7 @@ class _Run:
         )
         return True
 
-    def _examined(self, fetched: Fetched, digesting: Digesting) -> Report:
+    def _examined(self, fetched: Fetched, digesting: Digesting, here: Engines | None) -> Report:
         """Scan and convert while digests are taken; then ask whether the files are what somebody vouches for."""
         from aiverify.repository.whole import judged
 
@@ -118,7 +124,7 @@ class _Run:
             digesting.begin()
         self._foresee_signatures(fetched)
         meant = digesting.meant()
-        examinations = dict(self._scan(meant))
+        examinations = dict(self._scan(meant, here))
         formats = {path: item.format for path, item in examinations.items()}
         evidence = Evidence(
             files=self._files(fetched, formats, meant),
@@ -130,9 +136,13 @@ class _Run:
             digesting.begin(spared=to_convert(evidence.families))
         identify = cache(partial(self._identified, fetched, formats, digesting))
 
+        @cache
+        def late() -> list[Finding]:
+            return [item for examination in examinations.values() for item in examination.settle()]
+
         def complete(evidence: Evidence) -> Evidence:
             identified = identify()
-            said = [*identified.findings, *evidence.findings, *changed(identified.digests)]
+            said = [*identified.findings, *evidence.findings, *late(), *changed(identified.digests)]
             return replace(evidence, files=identified.files, findings=said)
 
         conversions: tuple[Conversion, ...] = ()
@@ -284,7 +294,7 @@ class _Run:
         )
         return result.results, result.findings
 
-    def _scan(self, digests: Sequence[Digest]) -> Iterator[tuple[str, Examination]]:
+    def _scan(self, digests: Sequence[Digest], here: Engines | None) -> Iterator[tuple[str, Examination]]:
         from aiverify.formats.many import Subject, examine_many  # only a run that examines something pays for it
 
         self.progress.stage("scan", sum(digest.size for digest in digests))
@@ -293,6 +303,6 @@ class _Run:
             trust=self.policy.trusted_globals,
             engines=self.options.engines,
             progress=self.progress,
-            checkpoints=self.options.convert,
+            here=here,
         )
         return zip((digest.path for digest in digests), examinations, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 
 from aiverify.errors import AiverifyError
@@ -64,7 +64,7 @@ class Examination:
     """What one file turned out to be, what was found in it, and what could not be looked at.
 
     ``checkpoint`` is there for a checkpoint, or arrays of numpy, that were read whole; ``tensors`` (names) and
-    ``layers`` for safetensors.
+    ``layers`` for safetensors. ``awaited`` is what second engines have not said yet: see ``settle``.
     """
 
     format: Format
@@ -73,11 +73,23 @@ class Examination:
     checkpoint: Checkpoint | None = None
     tensors: tuple[str, ...] | None = None
     layers: tuple[Layer, ...] = ()
+    awaited: list[Callable[[], Iterable[Finding]]] = field(default_factory=list)
+
+    def settle(self) -> list[Finding]:
+        """Wait for what second engines still have to say, add it to ``findings``, and return it."""
+        awaited, self.awaited = self.awaited, []
+        late = [item for said in awaited for item in said()]
+        self.findings += late
+        return late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """What the examination of pickles needs: names that the policy trusts, and the engines for second opinions."""
+    """What the examination of pickles needs: names that the policy trusts, and the engines for second opinions.
+
+    With ``later``, an examination need not wait for these: whoever asks for that has to ``settle`` it.
+    """
 
     trust: Set[str] = frozenset()
     engines: Engines = field(default_factory=Engines)
+    later: bool = False

@@ -3,7 +3,8 @@
 Rules it keeps:
 
 1. Processes are started only when there is enough to do for them.
-2. What a conversion needs stays in the process that read it: such runs examine here.
+2. What a conversion needs stays in the process that read it: such runs examine ``here``.
+3. What second engines say of one file is complete before the next one is begun.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiverify.formats.interface import Examination, ScanOptions
-from aiverify.pickles.engine import open_engines
+from aiverify.pickles.engine import Engines, open_engines
 from aiverify.progress import Progress
 
 _FEWEST = 4
@@ -37,19 +38,23 @@ def examine_many(
     trust: Set[str] = frozenset(),
     engines: Sequence[str] = (),
     progress: Progress,
-    checkpoints: bool = False,
     processes: int | None = None,
+    here: Engines | None = None,
 ) -> Iterator[Examination]:
     """The examination of each file, in the order of ``subjects``.
 
-    ``trust`` are names that pickles may use, ``engines`` the names of second engines. ``checkpoints`` keeps what a
-    conversion needs. ``processes`` sets how many are used; otherwise that follows from the cores and the work. Raises
+    ``trust`` are names that pickles may use, ``engines`` the names of second engines. ``processes`` sets how many are
+    used; otherwise that follows from the cores and the work. With ``here`` all of it happens in this process, these
+    engines are asked, what a conversion needs is kept, and the caller has to ``settle`` the last examination. Raises
     FormatError for a file that cannot be read, and EngineError for an engine that is not there.
     """
+    if here is not None:
+        yield from _here(subjects, ScanOptions(trust=trust, engines=here, later=True), progress, keep=True)
+        return
     count = processes if processes is not None else _processes(subjects)
     with open_engines(engines) as opened:
-        if checkpoints or count < 2:
-            yield from _here(subjects, ScanOptions(trust=trust, engines=opened), progress, keep=checkpoints)
+        if count < 2:
+            yield from _here(subjects, ScanOptions(trust=trust, engines=opened), progress, keep=False)
             return
     from aiverify.formats.crew import Crew
 
@@ -77,8 +82,11 @@ def _here(
 ) -> Iterator[Examination]:
     from aiverify.formats.examine import examine  # who has others examine them does without
 
+    examination: Examination | None = None
     for number, subject in enumerate(subjects, 1):
         progress.detail(_detail(number, len(subjects), subject.path))
+        if examination is not None:
+            examination.settle()
         options.engines.file()
         examination = examine(subject.location, subject.path, options)
         if not keep:

@@ -66,6 +66,7 @@ class Nesting:
         except (FormatError, OSError, ValueError) as error:
             outer.unexamined.append(Unexamined(file=path, member=place, reason=f"cannot be read: {error}"))
             return None
+        inner.settle()
         _enter(inner, outer, path, place)
         return inner
 

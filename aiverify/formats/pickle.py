@@ -6,7 +6,7 @@ takes the arrays for opcodes, as those do, too. Byte strings that a callable wou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 from aiverify.finding import Finding, Unexamined
@@ -98,9 +98,16 @@ def examine_stream(
     if raw is not None and raw.skipped:
         opcodes = raw.opcodes(graph.start, graph.end)
         stream = opcodes, 0, len(opcodes)
-    shown = any(item.rule in _SHOWN_WITH for item in findings)
-    for opinion in options.engines.opinions(*stream, graph.opcodes, shown=shown):
-        findings = _weighed(opinion, graph, findings, path, member)
+    weigh = _Weighing(graph, path, member)
+    if any(item.rule in _SHOWN_WITH for item in findings):
+        for opinion in options.engines.opinions(*stream, graph.opcodes):
+            findings = [_with_opinion(item, opinion) for item in findings]
+            findings += weigh([opinion])
+    elif options.later:
+        answers = options.engines.ask(*stream, graph.opcodes)
+        examination.awaited.append(lambda: weigh(answers()))
+    else:
+        findings += weigh(options.engines.opinions(*stream, graph.opcodes, shown=False))
     examination.findings += findings
     follow_loads(data, graph, examination, path, options, nesting, member=member)
     if raw is not None and raw.begin is not None:
@@ -145,22 +152,42 @@ def _read_otherwise(
         yield replace(item, message=f"to an unpickler that does not know joblib's arrays: {item.message}")
 
 
-def _weighed(opinion: Opinion, graph: Graph, findings: list[Finding], path: str, member: str | None) -> list[Finding]:
-    """``findings`` with what another engine said. Only a name that the machine lacks is a finding of its own."""
-    if opinion.incomplete is not None:
-        text = f"second engine incomplete: {opinion.engine}: {opinion.incomplete}"
-        return [*findings, finding("AIV312", text, file=path, member=member, offset=graph.start)]
-    findings = [_with_opinion(item, opinion) if item.rule in _SHOWN_WITH else item for item in findings]
-    ours = {found.written for found in graph.globals}
-    ours |= {(found.module, found.name) for found in graph.globals if found.module is not None}
-    missing = sorted(".".join(name) for name in opinion.names - ours)
-    if missing and not any(found.module is None for found in graph.globals):
-        text = f"{opinion.engine} names {', '.join(missing[:5])}, which the machine did not see"
-        findings.append(finding("AIV309", text, file=path, member=member, offset=graph.start))
-    return findings
+class _Weighing:
+    """What other engines said about a stream, compared with the names that the machine saw in it.
+
+    Of its graph only these are kept: it is large, and the answers may come late.
+    """
+
+    def __init__(self, graph: Graph, path: str, member: str | None) -> None:
+        self._globals, self._start = graph.globals, graph.start
+        self._path, self._member = path, member
+
+    def __call__(self, opinions: Iterable[Opinion]) -> list[Finding]:
+        """Only a name that the machine lacks is more than a remark."""
+        findings: list[Finding] = []
+        for opinion in opinions:
+            if opinion.incomplete is not None:
+                text = f"second engine incomplete: {opinion.engine}: {opinion.incomplete}"
+                findings.append(self._finding("AIV312", text))
+            elif missing := self._missing(opinion):
+                text = f"{opinion.engine} names {', '.join(missing[:5])}, which the machine did not see"
+                findings.append(self._finding("AIV309", text))
+        return findings
+
+    def _missing(self, opinion: Opinion) -> list[str]:
+        if any(found.module is None for found in self._globals):  # a computed name may be any of them
+            return []
+        ours = {found.written for found in self._globals}
+        ours |= {(found.module, found.name) for found in self._globals if found.module is not None}
+        return sorted(".".join(name) for name in opinion.names - ours)
+
+    def _finding(self, rule: str, text: str) -> Finding:
+        return finding(rule, text, file=self._path, member=self._member, offset=self._start)
 
 
 def _with_opinion(item: Finding, opinion: Opinion) -> Finding:
+    if item.rule not in _SHOWN_WITH or opinion.incomplete is not None:
+        return item
     said = {"engine": opinion.engine, "severity": opinion.severity, "source": (opinion.source or "")[:4000]}
     evidence = dict(item.evidence)
     further = evidence.get("further_engines", [])

@@ -12,6 +12,7 @@ Rules it keeps:
 4. A stream is asked about once: who sees the same bytes again gets the opinion of the first time. Only one that came
    without what a reader would see is asked for once more when it is to be shown.
 5. One file cannot take more than ``SECONDS_PER_FILE`` of an engine's time.
+6. Engines are asked one question at a time, also by who does not wait for the answer.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ import contextlib
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiverify.errors import AiverifyError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 GROUP = "aiverify.engines"
 SECONDS_PER_FILE = 120.0
@@ -76,6 +80,7 @@ class Engines:
 
     def __init__(self, engines: Iterable[tuple[str, Engine]] = ()) -> None:
         self._asked = [_Asked(name, engine) for name, engine in engines]
+        self._thread: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Engines:
         return self
@@ -98,18 +103,34 @@ class Engines:
 
         Unless it is to be ``shown``, an opinion may be no more than names.
         """
+        return self._question(data, start, end, opcodes, shown)()
+
+    def ask(self, data: Sliceable, start: int, end: int, opcodes: int) -> Callable[[], list[Opinion]]:
+        """Have ``opinions`` worked out in a thread; what is returned waits for them. They are no more than names."""
+        question = self._question(data, start, end, opcodes, shown=False)
+        if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="engines")
+        return self._thread.submit(question).result
+
+    def _question(
+        self, data: Sliceable, start: int, end: int, opcodes: int, shown: bool
+    ) -> Callable[[], list[Opinion]]:
         wanted = [(asked, asked.declines(end - start, opcodes)) for asked in self._asked]
         stream = bytes(data[start:end]) if any(reason is None for _, reason in wanted) else b""
         key = hashlib.sha256(stream).digest() if stream else b""
-        return [
+        return lambda: [
             asked.opinion(stream, key, opcodes, shown) if reason is None else asked.incomplete(reason)
             for asked, reason in wanted
         ]
 
     def close(self) -> None:
-        """End every engine."""
+        """End every engine, and what it is still asked."""
         for asked in self._asked:
             asked.close()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class Sliceable(Protocol):

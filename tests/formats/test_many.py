@@ -9,6 +9,8 @@ import select
 import signal
 import subprocess
 import sys
+import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from aiverify.formats.crew import WorkerError
 from aiverify.formats.interface import FormatError
 from aiverify.formats.many import Subject, examine_many
 from aiverify.formats.worker import packed
-from aiverify.pickles.engine import EngineError
+from aiverify.pickles.engine import EngineError, Engines, Opinion
 from aiverify.progress import Silent
 
 RUN = b.stream(b.call("os.system", b.text("true")))
@@ -225,9 +227,56 @@ def test_little_work_starts_no_process(subjects, monkeypatch: pytest.MonkeyPatch
     assert len(list(examine_many(large, progress=Silent()))) == 2
 
 
+class Slow:
+    """An engine that is in no hurry, and sees a name in every stream."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.answered = 0
+
+    def declines(self, *, size, opcodes):
+        return None
+
+    def examine(self, stream, *, opcodes, shown):
+        assert self.may_answer.wait(60)
+        self.answered += 1
+        return Opinion(engine="slow", names=frozenset({("os", "system")}))
+
+    def close(self):
+        pass
+
+
+def test_nobody_waits_for_a_second_engine_before_its_answer_is_needed(subjects) -> None:
+    slow = Slow()
+    with Engines([("slow", slow)]) as engines:
+        examinations = examine_many(subjects(b.stream(b"N"), b.stream(b"K\x01")), progress=Silent(), here=engines)
+        first = next(examinations)
+        assert (first.findings, slow.answered) == ([], 0)
+        slow.may_answer.set()
+        second = next(examinations)
+        assert [item.rule for item in first.findings] == ["AIV309"]  # before the next file is begun
+        assert [item.rule for item in second.settle()] == ["AIV309"]
+        assert [item.rule for item in second.findings] == ["AIV309"]
+        assert (second.settle(), slow.answered) == ([], 2)
+
+
+def test_an_answer_inside_of_an_archive_is_waited_for(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may_answer.set()
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("inner.zip", b"")
+        archive.writestr("inner.pkl", b.stream(b"N"))
+    subject = Subject(location=path, path=path.name, size=path.stat().st_size)
+    with Engines([("slow", slow)]) as engines:
+        (examination,) = examine_many([subject], progress=Silent(), here=engines)
+        examination.settle()
+    assert [item.location.member for item in examination.findings if item.rule == "AIV309"] == ["inner.pkl"]
+
+
 def test_what_a_conversion_needs_is_kept_when_asked_for(tmp_path: Path) -> None:
     file = next((SAMPLES / "checkpoint").rglob("*.bin"))
-    (kept,) = examine_many([Subject(location=file, path=file.name, size=1)], progress=Silent(), checkpoints=True)
+    (kept,) = examine_many([Subject(location=file, path=file.name, size=1)], progress=Silent(), here=Engines())
     (dropped,) = examine_many([Subject(location=file, path=file.name, size=1)], progress=Silent())
     assert kept.checkpoint is not None
     assert dropped.checkpoint is None

@@ -10,7 +10,12 @@ import pickle_builder as b
 import pytest
 from end_to_end import Machine, Ran
 
+from aiverify.finding import Severity
+from aiverify.options import Options
 from aiverify.pickles.engine import EngineError, open_engines
+from aiverify.pipeline import run
+from aiverify.policy import Policy
+from aiverify.report import Outcome
 
 PAGE = (Path(__file__).parents[2] / "docs" / "engines.md").read_text("utf-8")
 CLEAN = b.stream(b"N")
@@ -60,6 +65,23 @@ def test_the_example_of_the_docs_is_asked_when_it_is_named(machine: Machine) -> 
     assert (quiet.code, found(quiet)) == (0, [])
     assert (loud.code, found(loud)) == (1, ["AIV309"])
     assert "shouting names os.system" in loud.report["findings"][0]["message"]
+
+
+def test_a_late_opinion_counts_before_anything_is_published(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(site))
+    out = tmp_path / "out"
+    options = Options(engines=("shouting",), convert_to=out, policy=Policy(block_at=Severity.MEDIUM))
+    torch = pytest.importorskip("torch")
+    torch.save({"quiet": torch.ones(2)}, tmp_path / "quiet.bin")
+    assert run(str(tmp_path / "quiet.bin"), options).verdict.outcome is Outcome.PASS
+    assert [path.suffix for path in sorted(out.iterdir())] == [".safetensors", ".json"]
+    torch.save({"shout": torch.ones(2)}, tmp_path / "loud.bin")
+    report = run(str(tmp_path / "loud.bin"), options)
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert "AIV309" in [item.rule for item in report.findings]
+    assert len(list(out.iterdir())) == 2
 
 
 @pytest.mark.parametrize("options", [[], ["--engine", "all"], ["--engine", "fickling"], ["--engine", "machine"]])
