@@ -50,12 +50,24 @@ def range_digests(file: int, size: int, ranges: Sequence[tuple[int, int]], progr
 class Follower:
     """Reads a file in a thread of its own, in order, as far as it is complete. Use it as a context manager."""
 
-    def __init__(self, file: int, size: int, consumers: Sequence[Consumer], advance: Callable[[int], object]) -> None:
-        """Each of ``consumers`` gets every chunk, ``advance`` the number of bytes that were read."""
+    def __init__(
+        self,
+        file: int,
+        size: int,
+        consumers: Sequence[Consumer],
+        advance: Callable[[int], object],
+        *,
+        ours: bool = False,
+    ) -> None:
+        """Each of ``consumers`` gets every chunk, ``advance`` the number of bytes that were read.
+
+        ``ours`` tells that nobody else can cut the file.
+        """
         self._file = file
         self._size = size
         self._consumers = consumers
         self._advance = advance
+        self._ours = ours
         self._complete = 0
         self._stopped = False
         self._further = Condition()
@@ -94,7 +106,7 @@ class Follower:
 
     def _follow(self) -> None:
         done = 0
-        with Fan(self._consumers, self._size) as fan:
+        with Fan(self._consumers, self._size, ours=self._ours) as fan:
             while done < self._size and not self._stopped:
                 complete = self._await(min(done + fan.chunk, self._size))  # a piece of a chunk is not worth a turn
                 while done < complete and not self._stopped:

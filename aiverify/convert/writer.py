@@ -86,7 +86,7 @@ def write_twin(
             write_exactly(draft.file, memoryview(plan.header), 0)
             if digests:
                 put = partial(write_exactly, draft.file)
-                taken = _pass(file, plan, draft.file, put, progress, known)
+                taken = _pass(file, plan, draft.file, put, progress, known, ours=draft.nameless)
             else:
                 _copy(file, plan, draft.file, progress)
                 taken = TwinDigests(source=_stated(known), size=plan.output_size, checksums=False)
@@ -171,8 +171,13 @@ def _pass(
     put: Write,
     progress: Progress,
     known: Known | None,
+    *,
+    ours: bool = False,
 ) -> TwinDigests:
-    """Bring the tensors to their places in one pass over the source, with all digests and checksums."""
+    """Bring the tensors to their places in one pass over the source, with all digests and checksums.
+
+    ``ours`` tells that ``twin`` has no name yet, so that nobody else can cut it.
+    """
     source, whole = hashlib.sha256(), hashlib.sha256()
     start = len(plan.header)
     parts = RangeDigests([(start + tensor.offset, tensor.length) for tensor in plan.tensors])
@@ -180,7 +185,7 @@ def _pass(
     _gather_all(file, plan, put)
     takers: list[Consumer] = [lambda _, chunk: whole.update(chunk), parts.take]
     hashed = known is None or known.identity is None
-    with Follower(twin, plan.output_size, takers, progress.advance) as follower:
+    with Follower(twin, plan.output_size, takers, progress.advance, ours=ours) as follower:
         consumers: list[Consumer] = [_placer(plan, put, follower)]
         if any(storage.range.crc32 is not None for storage in plan.storages):
             consumers.append(_checksummer(plan, checksums))

@@ -1,6 +1,7 @@
 """Digests in one pass, and behind a writer: the same as hashlib gives of the bytes in the file."""
 
 import hashlib
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -43,7 +44,8 @@ def file(tmp_path: Path):
     os.close(descriptor)
 
 
-def test_a_follower_gives_everything_to_all_of_its_consumers_in_order(file, monkeypatch):
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_follower_gives_everything_to_all_of_its_consumers_in_order(file, monkeypatch, ours):
     monkeypatch.setattr(reading, "CHUNK", 64)
     taken, told = (bytearray(), bytearray()), []
 
@@ -54,7 +56,7 @@ def test_a_follower_gives_everything_to_all_of_its_consumers_in_order(file, monk
 
         return take
 
-    with Follower(file, 1000, [into(place) for place in taken], told.append) as follower:
+    with Follower(file, 1000, [into(place) for place in taken], told.append, ours=ours) as follower:
         for start in range(0, 900, 300):
             os.pwrite(file, CONTENT[start : start + 300], start)
             follower.reach(start + 300)
@@ -62,6 +64,19 @@ def test_a_follower_gives_everything_to_all_of_its_consumers_in_order(file, monk
         follower.finish()
     assert taken == (CONTENT, CONTENT)
     assert sum(told) == 1000
+
+
+def test_a_file_that_cannot_be_mapped_is_read(monkeypatch):
+    monkeypatch.setattr(reading, "CHUNK", 16)
+    version = Path("/proc/version")
+    content, taken = version.read_bytes(), bytearray()
+    with version.open("rb") as file:
+        with pytest.raises(OSError):
+            mmap.mmap(file.fileno(), len(content), prot=mmap.PROT_READ)
+        takes = [lambda _, chunk: taken.extend(chunk)]
+        with Follower(file.fileno(), len(content), takes, lambda _: None, ours=True) as follower:
+            follower.finish()
+    assert taken == content
 
 
 def test_a_follower_reads_nothing_that_is_not_complete(file, monkeypatch):
