@@ -69,7 +69,7 @@ class Fan:
 
     def _chunk(self, file: int, offset: int, length: int) -> memoryview:
         if self._ours:
-            with contextlib.suppress(OSError):  # some file systems cannot map
+            with contextlib.suppress(OSError, ValueError):  # some file systems cannot map
                 return _mapped(file, offset, length)
         chunk = self._buffers[self._turn][:length]
         return chunk[: os.preadv(file, [chunk], offset)]
