@@ -1,8 +1,9 @@
 """Keyless signatures: a short-lived certificate for an identity, and a transparency log that saw it used in time.
 
-sigstore-python does the cryptography. Rules added here: the payload it verified must be the payload that was parsed, an
-identity counts only together with its issuer, and whatever a library makes of hostile bytes ends as
-InvalidSignatureError. Whether the identity is an expected one is not decided here.
+sigstore-python does the cryptography. Rules added here: the envelope it verified must be the one that was parsed, the
+services of the trusted root must have been in use at the time (``periods.py``), an identity counts only together with
+its issuer, and whatever a library makes of hostile bytes ends as InvalidSignatureError. Whether the identity is an
+expected one is not decided here.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aiverify.signatures.bundle import Bundle
+from aiverify.signatures.bundle import Bundle, parse_bundle
 from aiverify.signatures.dsse import PAYLOAD_TYPE
 from aiverify.signatures.interface import InvalidSignatureError, SignatureError
+from aiverify.signatures.strict_json import parse_object
+from aiverify.signatures.timestamps import proven_times
 from aiverify.signatures.trust import Trust, reason
 from aiverify.signers import KeylessIdentity
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+    from sigstore import models
     from sigstore.verify import Verifier
 
 # Fulcio's certificate extensions: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
@@ -41,14 +46,14 @@ def verify(bundle: Bundle, trust: Trust) -> KeylessIdentity:
     with quiet():
         verifier = trust.verifier()
         try:
-            return _verify(verifier, bundle)
+            return _verify(verifier, bundle, trust)
         except SignatureError:
             raise
         except Exception as error:
             raise InvalidSignatureError(reason(error)) from error
 
 
-def _verify(verifier: Verifier, bundle: Bundle) -> KeylessIdentity:
+def _verify(verifier: Verifier, bundle: Bundle, trust: Trust) -> KeylessIdentity:
     from sigstore import models
     from sigstore.errors import MetadataError
     from sigstore.verify import policy
@@ -60,7 +65,40 @@ def _verify(verifier: Verifier, bundle: Bundle) -> KeylessIdentity:
         raise SignatureError(f"the trusted root lacks what this bundle needs: {error}") from error
     if verified != (PAYLOAD_TYPE, bundle.envelope.payload):
         raise InvalidSignatureError("the verified payload is not the one in the envelope")
+    _require_in_use(parsed, bundle, trust)
     return identity_of(parsed.signing_certificate)
+
+
+def _require_in_use(parsed: models.Bundle, bundle: Bundle, trust: Trust) -> None:
+    """Verify once more, under those services of the trusted root alone that were in use at the time.
+
+    The times are those that sigstore-python goes by. They are taken from the bundle as it has read it: it knows two
+    spellings of every field.
+    """
+    from cryptography.x509 import PrecertificateSignedCertificateTimestamps as Promises
+    from sigstore.verify import policy
+
+    read = parsed.to_json().encode()
+    again = parse_bundle(read)
+    if again.envelope != bundle.envelope:
+        raise InvalidSignatureError("the verified envelope is not the one that was read")
+    signed = [*proven_times(again.timestamps, again.envelope.signature, trust.root()), *_logged(read)]
+    promises = parsed.signing_certificate.extensions.get_extension_for_class(Promises).value
+    promised = [promise.timestamp.replace(tzinfo=UTC) for promise in promises]
+    try:
+        trust.verifier_at(signed, promised).verify_dsse(parsed, policy.UnsafeNoOp())
+    except Exception as error:
+        days = ", ".join(dict.fromkeys(f"{time:%Y-%m-%d}" for time in signed))
+        raise InvalidSignatureError(
+            f"it was made on {days} with services of Sigstore that were not in use then, by the trusted root's word"
+        ) from error
+
+
+def _logged(bundle: bytes) -> Iterator[datetime]:
+    """When the log says that it saw the signature, if it signed that."""
+    for entry in parse_object(bundle)["verificationMaterial"]["tlogEntries"]:
+        if entry.get("inclusionPromise") and int(entry.get("integratedTime", 0)):
+            yield datetime.fromtimestamp(int(entry["integratedTime"]), UTC)
 
 
 def identity_of(certificate: Certificate) -> KeylessIdentity:

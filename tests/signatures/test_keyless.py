@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from local_sigstore import ISSUER, LocalSigstore
+from rfc3161_client import decode_timestamp_response
 from signed_models import sign_keyless, sign_with_key, statement
 
 from aiverify.signatures.bundle import parse_bundle
@@ -159,6 +160,51 @@ def test_every_part_of_the_trusted_root_is_checked_against(
     else:
         with pytest.raises(InvalidSignatureError):
             check(honest, path, SIGNER)
+
+
+def out_of_use(root: dict[str, Any], part: str, spelling: str, **period: str) -> dict[str, Any]:
+    """The root with another period for the services of a part."""
+    changed = copy.deepcopy(root)
+    for service in changed[part]:
+        place = service.get("publicKey", service)
+        del place["validFor"]
+        place[spelling] = {"start": "2020-01-01T00:00:00Z", **period}
+    return changed
+
+
+@INSTANCES
+@pytest.mark.parametrize("part", ["tlogs", "ctlogs", "certificateAuthorities"])
+@pytest.mark.parametrize("spelling", ["validFor", "valid_for"])
+def test_what_the_root_has_taken_out_of_use_vouches_for_nothing_afterwards(
+    sigstore: LocalSigstore, tmp_path: Path, part: str, spelling: str, rekor: int, timestamps: bool
+) -> None:
+    bundle = sign_keyless(PAYLOAD, sigstore, IDENTITY, rekor=rekor, timestamps=timestamps)
+    path = tmp_path / "root.json"
+    path.write_text(json.dumps(out_of_use(sigstore.trusted_root(), part, spelling, end="2025-01-01T00:00:00Z")))
+    with pytest.raises(InvalidSignatureError, match="not in use"):
+        check(bundle, path, SIGNER)
+    path.write_text(json.dumps(out_of_use(sigstore.trusted_root(), part, spelling, end="2999-01-01T00:00:00Z")))
+    assert check(bundle, path, SIGNER).expected
+
+
+@pytest.mark.parametrize("part", ["tlogs", "certificateAuthorities", "timestampAuthorities"])
+@pytest.mark.parametrize(
+    ("bound", "after", "verifies"), [("end", 0, True), ("end", -1, False), ("start", 0, True), ("start", 1, False)]
+)
+def test_both_ends_belong_to_a_period(
+    sigstore: LocalSigstore, tmp_path: Path, part: str, bound: str, after: int, verifies: bool
+) -> None:
+    bundle = sign_keyless(PAYLOAD, sigstore, IDENTITY, rekor=2)
+    (stamp,) = bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    time = decode_timestamp_response(base64.b64decode(stamp["signedTimestamp"])).tst_info.gen_time
+    path = tmp_path / "root.json"
+    period = {bound: (time + timedelta(microseconds=after)).isoformat()}
+    path.write_text(json.dumps(out_of_use(sigstore.trusted_root(), part, "validFor", **period)))
+    if verifies:
+        assert check(bundle, path, SIGNER).expected
+    else:
+        with pytest.raises(InvalidSignatureError):
+            check(bundle, path, SIGNER)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "\x00", '{"mediaType": "x"}', "{" * 100])
