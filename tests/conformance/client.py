@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiverify.errors import AiverifyError
-from aiverify.signatures.bundle import parse_bundle
+from aiverify.signatures.bundle import MEDIA_TYPES, parse_bundle
 from aiverify.signatures.dsse import Envelope, parse_envelope
 from aiverify.signatures.interface import InvalidSignatureError
 from aiverify.signatures.key import load_public_key, verify
@@ -39,13 +39,6 @@ from aiverify.signers import KeylessSigner, KeySigner
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
-
-MEDIA_TYPES = (
-    "application/vnd.dev.sigstore.bundle+json;version=0.1",
-    "application/vnd.dev.sigstore.bundle+json;version=0.2",
-    "application/vnd.dev.sigstore.bundle+json;version=0.3",
-    "application/vnd.dev.sigstore.bundle.v0.3+json",
-)
 
 
 def main(arguments: Sequence[str]) -> int:
