@@ -111,6 +111,29 @@ def test_a_file_that_nobody_signed_is_said_once(model: Path, check: Check) -> No
     assert said(check(TWO_OF_THREE)) == [("AIV207", "evil.py", "high")]
 
 
+@pytest.mark.parametrize("order", [("alice", "bob"), ("bob", "alice")])
+@pytest.mark.parametrize(
+    ("signers", "expected"),
+    [
+        ([AllOf((ALICE, BOB))], ("AIV207", "high")),
+        ([AnyOf((ALICE, BOB))], ("AIV208", "medium")),
+        ([BOB], ("AIV207", "high")),
+        ([], ("AIV207", "high")),
+    ],
+    ids=["both", "either", "one", "nobody"],
+)
+def test_what_one_signer_ignores_is_not_excused_for_another_who_must_have_signed(
+    model: Path, check: Check, order: tuple[str, str], signers: list[Expectation], expected: tuple[str, str]
+) -> None:
+    listed = honest(model)
+    payloads = {"alice": statement(listed, ignore=["evil.py"]), "bob": statement(listed)}
+    for number, name in enumerate(order):
+        bundle = sign_with_key(json.dumps(payloads[name]).encode(), KEYS[name])
+        write_bundle(bundle, model / ("model.sig" if number == 0 else f"model.{name}.sig"))
+    (model / "evil.py").write_bytes(b"import os")
+    assert [(one[0], one[2]) for one in said(check(*signers)) if one[1] == "evil.py"] == [expected]
+
+
 def test_what_a_stranger_has_against_a_file_does_not_count_beside_enough_signers(model: Path, check: Check) -> None:
     sign(model, "alice", "bob")
     sign(model, "mallory", listed={**honest(model), "config.json": "00" * 32})
@@ -146,6 +169,18 @@ def test_a_certificate_for_a_key_does_not_make_two_signers_of_one(model: Path, c
     both = (KeySigner(pem(holder.key), "k"), CertificateSigner(root.pem))
     assert [one[0] for one in said(check(Threshold(2, both)))] == ["AIV212"]
     assert said(check(AllOf(both))) == []
+
+
+def test_a_renewed_certificate_does_not_make_two_signers_of_one(model: Path, check: Check) -> None:
+    root = authority()
+    alice, renewed, bob = (Holder(Traits(subject=f"CN={name},O=Acme"), root) for name in ("Alice", "Alice", "Bob"))
+    members = (CertificateSigner(root.pem, "O=Acme"), CertificateSigner(root.pem, "CN=Alice"))
+    payload = payload_of(model)
+    write_bundle(sign_with_certificate(payload, alice), model / "model.sig")
+    write_bundle(sign_with_certificate(payload, renewed), model / "model.renewed.sig")
+    assert [one[0] for one in said(check(Threshold(2, members)))] == ["AIV212"]
+    write_bundle(sign_with_certificate(payload, bob), model / "model.renewed.sig")
+    assert said(check(Threshold(2, members))) == []
 
 
 def test_named_bundles_may_lie_anywhere(model: Path, check: Check, tmp_path: Path) -> None:
