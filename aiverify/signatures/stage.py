@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,12 +108,14 @@ class _Run:
         notes.append(finding("AIV203", message, file=one.path))
         return Opinion(path=one.path, kind=bundle.kind, standing=standing, broken=message, notes=tuple(notes))
 
-    def _base(self, one: Presented) -> str:
+    def _base(self, one: Presented) -> str | None:
         """The folder of a file that is verified alone, below that of the signature, if it lies there."""
         if not self.alone:
             return ""
-        relative = Path(os.path.relpath(self.root.resolve(), one.place.parent.resolve())).as_posix()
-        return "" if relative == "." or relative.startswith("..") else f"{relative}/"
+        folder, signed = self.root.resolve(), one.place.parent.resolve()
+        if not folder.is_relative_to(signed):
+            return None
+        return "" if folder == signed else f"{folder.relative_to(signed).as_posix()}/"
 
 
 def _manifest(payload: bytes) -> tuple[Manifest | None, SignatureError | None]:
