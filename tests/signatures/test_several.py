@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from local_authority import Holder, Traits, authority, sign_with_certificate
 from local_sigstore import ISSUER, LocalSigstore
-from signed_models import artifact_files, digests, payload_of, pem, sign_keyless, sign_with_key, statement, write_bundle
+from signed_models import (
+    artifact_files,
+    digests,
+    payload_of,
+    pem,
+    sharded,
+    sign_keyless,
+    sign_with_key,
+    statement,
+    write_bundle,
+)
 
 from aiverify.report import FileState
+from aiverify.signatures.comparison import Measured
+from aiverify.signatures.contents import measure
 from aiverify.signatures.interface import Authentication
+from aiverify.signatures.resources import Resource
 from aiverify.signatures.stage import authenticate
 from aiverify.signers import AllOf, AnyOf, CertificateSigner, Expectation, KeylessSigner, KeySigner, Threshold
 
@@ -138,6 +151,24 @@ def test_what_a_stranger_has_against_a_file_does_not_count_beside_enough_signers
     sign(model, "alice", "bob")
     sign(model, "mallory", listed={**honest(model), "config.json": "00" * 32})
     assert [one[0] for one in said(check(TWO_OF_THREE))] == ["AIV210"]
+
+
+def test_what_two_signatures_need_alike_is_hashed_once(model: Path, check: Check) -> None:
+    shards = json.dumps(statement(sharded(model, 7), shard_size=7)).encode()
+    others = json.dumps(statement(sharded(model, 9), shard_size=9)).encode()
+    hashed: list[int] = []
+
+    def counted(root: Path, resources: Mapping[str, Resource]) -> Measured:
+        hashed.append(len(resources))
+        return measure(root, resources)
+
+    for name, payload in (("alice", shards), ("bob", shards), ("carol", others)):
+        path = model / ("model.sig" if name == "alice" else f"model.{name}.sig")
+        write_bundle(sign_with_key(payload, KEYS[name]), path)
+    done = check(Threshold(3, (ALICE, BOB, CAROL)), measured_by=counted)
+    assert (outcomes(done), said(done)) == (["verified"] * 3, [])
+    first, again, other = hashed
+    assert (again, first > 0, other > 0) == (0, True, True)
 
 
 def test_where_any_signer_is_enough_each_may_sign_a_part(model: Path, check: Check) -> None:
