@@ -41,7 +41,7 @@ class Bundle:
     """A well-formed bundle. ``raw`` is the file; ``hint`` is what it says about its key, and proves nothing.
 
     ``chain`` are the certificates of a bundle of kind ``certificate`` in DER, the signer's own first; ``timestamps``
-    are answers of timestamp authorities (RFC 3161) in DER.
+    are answers of timestamp authorities (RFC 3161) in DER, and those of a keyless bundle are left to sigstore-python.
     """
 
     kind: BundleKind
@@ -74,7 +74,7 @@ def parse_bundle(raw: bytes) -> Bundle:
             chain, timestamps = _chain(material), _timestamps(material)
             return Bundle(kind=kind, envelope=envelope, raw=raw, chain=chain, timestamps=timestamps)
         case BundleKind.KEYLESS:
-            return Bundle(kind=kind, envelope=envelope, raw=raw, timestamps=_timestamps(material))
+            return Bundle(kind=kind, envelope=envelope, raw=raw)
 
 
 def _chain(material: Mapping[str, Any]) -> tuple[bytes, ...]:

@@ -8,12 +8,13 @@ expected one is not decided here.
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiverify.signatures.bundle import Bundle, parse_bundle
 from aiverify.signatures.dsse import PAYLOAD_TYPE
@@ -65,28 +66,28 @@ def _verify(verifier: Verifier, bundle: Bundle, trust: Trust) -> KeylessIdentity
         raise SignatureError(f"the trusted root lacks what this bundle needs: {error}") from error
     if verified != (PAYLOAD_TYPE, bundle.envelope.payload):
         raise InvalidSignatureError("the verified payload is not the one in the envelope")
-    _require_in_use(parsed, bundle, trust)
+    if parse_bundle(parsed.to_json().encode()).envelope != bundle.envelope:
+        raise InvalidSignatureError("the verified envelope is not the one that was read")
+    require_in_use(parsed, trust, lambda narrowed: narrowed.verify_dsse(parsed, policy.UnsafeNoOp()))
     return identity_of(parsed.signing_certificate)
 
 
-def _require_in_use(parsed: models.Bundle, bundle: Bundle, trust: Trust) -> None:
-    """Verify once more, under those services of the trusted root alone that were in use at the time.
+def require_in_use(parsed: models.Bundle, trust: Trust, verify: Callable[[Verifier], object]) -> None:
+    """``verify`` once more, under those services of the trusted root alone that were in use at the time.
 
     The times are those that sigstore-python goes by. They are taken from the bundle as it has read it: it knows two
-    spellings of every field.
+    spellings of every field. Raises InvalidSignatureError.
     """
     from cryptography.x509 import PrecertificateSignedCertificateTimestamps as Promises
-    from sigstore.verify import policy
 
-    read = parsed.to_json().encode()
-    again = parse_bundle(read)
-    if again.envelope != bundle.envelope:
-        raise InvalidSignatureError("the verified envelope is not the one that was read")
-    signed = [*proven_times(again.timestamps, again.envelope.signature, trust.root()), *_logged(read)]
+    material = parse_object(parsed.to_json().encode())["verificationMaterial"]
+    data = material.get("timestampVerificationData") or {}
+    stamps = [base64.b64decode(one["signedTimestamp"]) for one in data.get("rfc3161Timestamps") or ()]
+    signed = [*proven_times(stamps, parsed.signature, trust.root()), *_logged(material)]
     promises = parsed.signing_certificate.extensions.get_extension_for_class(Promises).value
     promised = [promise.timestamp.replace(tzinfo=UTC) for promise in promises]
     try:
-        trust.verifier_at(signed, promised).verify_dsse(parsed, policy.UnsafeNoOp())
+        verify(trust.verifier_at(signed, promised))
     except Exception as error:
         days = ", ".join(dict.fromkeys(f"{time:%Y-%m-%d}" for time in signed))
         raise InvalidSignatureError(
@@ -94,9 +95,9 @@ def _require_in_use(parsed: models.Bundle, bundle: Bundle, trust: Trust) -> None
         ) from error
 
 
-def _logged(bundle: bytes) -> Iterator[datetime]:
+def _logged(material: Mapping[str, Any]) -> Iterator[datetime]:
     """When the log says that it saw the signature, if it signed that."""
-    for entry in parse_object(bundle)["verificationMaterial"]["tlogEntries"]:
+    for entry in material["tlogEntries"]:
         if entry.get("inclusionPromise") and int(entry.get("integratedTime", 0)):
             yield datetime.fromtimestamp(int(entry["integratedTime"]), UTC)
 
