@@ -25,13 +25,14 @@ from aiverify.signatures.trust import Trust, reason
 from aiverify.signers import KeylessIdentity
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate
+    from cryptography.x509 import Certificate, OtherName
     from sigstore import models
     from sigstore.verify import Verifier
 
 # Fulcio's certificate extensions: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
 _FULCIO = "1.3.6.1.4.1.57264.1"
 _ISSUER_PLAIN, _ISSUER = f"{_FULCIO}.1", f"{_FULCIO}.8"
+_USER_NAME = f"{_FULCIO}.7"
 _SOURCE_REPOSITORY, _SOURCE_REF, _BUILD_CONFIG = f"{_FULCIO}.12", f"{_FULCIO}.14", f"{_FULCIO}.18"
 _UTF8_STRING = 0x0C
 
@@ -110,7 +111,7 @@ def identity_of(certificate: Certificate) -> KeylessIdentity:
     identities = [
         *names.get_values_for_type(x509.RFC822Name),
         *names.get_values_for_type(x509.UniformResourceIdentifier),
-        *(name.value.decode() for name in names.get_values_for_type(x509.OtherName)),
+        *(_utf8(name.value) for name in names.get_values_for_type(x509.OtherName) if _is_user_name(name)),
     ]
     extensions = {
         extension.oid.dotted_string: extension.value.value
@@ -128,6 +129,11 @@ def identity_of(certificate: Certificate) -> KeylessIdentity:
         source_ref=_utf8(extensions.get(_SOURCE_REF)),
         workflow=_utf8(extensions.get(_BUILD_CONFIG)),
     )
+
+
+def _is_user_name(name: OtherName) -> bool:
+    """Whether it is what Fulcio writes for issuers that know people as users: ``somebody!domain``."""
+    return name.type_id.dotted_string == _USER_NAME
 
 
 def _utf8(der: bytes | None) -> str:

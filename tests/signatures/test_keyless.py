@@ -5,19 +5,22 @@ import copy
 import json
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asn1crypto import core
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from local_sigstore import ISSUER, LocalSigstore
+from cryptography.hazmat.primitives.hashes import SHA256
+from local_sigstore import FULCIO_ISSUER_V2, ISSUER, LocalSigstore
 from rfc3161_client import decode_timestamp_response
 from signed_models import sign_keyless, sign_with_key, statement
 
 from aiverify.signatures.bundle import parse_bundle
 from aiverify.signatures.interface import InvalidSignatureError, SignatureError
-from aiverify.signatures.keyless import verify
+from aiverify.signatures.keyless import identity_of, verify
 from aiverify.signatures.trust import Instance, Trust
 from aiverify.signers import KeylessIdentity, KeylessSigner
 
@@ -96,6 +99,40 @@ def test_an_identity_of_one_expected_signer_and_the_issuer_of_another_do_not_add
 ) -> None:
     mixed = [KeylessSigner(IDENTITY, "https://a.test"), KeylessSigner("dev@example.test", ISSUER)]
     assert not check(honest, trusted_root, *mixed).expected
+
+
+def certified(*names: x509.GeneralName) -> x509.Certificate:
+    """A certificate for these names, by the usual issuer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    name = x509.Name([])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(minutes=10))
+    issuer = x509.UnrecognizedExtension(FULCIO_ISSUER_V2, core.UTF8String(ISSUER).dump())
+    alternatives = x509.SubjectAlternativeName(names)
+    return builder.add_extension(alternatives, critical=True).add_extension(issuer, critical=False).sign(key, SHA256())
+
+
+def user_name(text: str, kind: str = "1.3.6.1.4.1.57264.1.7") -> x509.OtherName:
+    return x509.OtherName(x509.ObjectIdentifier(kind), core.UTF8String(text).dump())
+
+
+def test_a_user_is_known_by_the_name_that_fulcio_writes() -> None:
+    assert identity_of(certified(user_name("dev!acme.test"))) == KeylessIdentity("dev!acme.test", ISSUER)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [user_name("dev!acme.test", "1.3.6.1.4.1.311.20.2.3")],
+        [user_name("dev!acme.test"), x509.RFC822Name("dev@acme.test")],
+        [user_name("dev!acme.test"), user_name("root!acme.test")],
+        [x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7"), core.Integer(7).dump())],
+        [x509.DNSName("acme.test")],
+    ],
+)
+def test_a_certificate_that_names_nobody_or_several_is_refused(names: list[x509.GeneralName]) -> None:
+    with pytest.raises(InvalidSignatureError):
+        identity_of(certified(*names))
 
 
 @pytest.mark.parametrize("keyid", [{}, {"keyid": ""}, {"keyid": None}])
