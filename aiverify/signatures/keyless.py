@@ -85,6 +85,8 @@ def require_in_use(parsed: models.Bundle, trust: Trust, verify: Callable[[Verifi
     data = material.get("timestampVerificationData") or {}
     stamps = [base64.b64decode(one["signedTimestamp"]) for one in data.get("rfc3161Timestamps") or ()]
     signed = [*proven_times(stamps, parsed.signature, trust.root()), *_logged(material)]
+    if not signed:
+        raise InvalidSignatureError("nothing proves when it was made")
     promises = parsed.signing_certificate.extensions.get_extension_for_class(Promises).value
     promised = [promise.timestamp.replace(tzinfo=UTC) for promise in promises]
     try:
