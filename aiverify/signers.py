@@ -4,9 +4,9 @@ The rules:
 
 - A signer is a keyless identity with its issuer, the holder of a key, or of a certificate under an authority.
 - ``AllOf``, ``AnyOf`` and ``Threshold`` combine them. None of them can be empty, and there is no "not": whatever a
-  further signature adds, it takes nothing away.
+  further signature adds, it takes nothing away, unless it shows that two signers are one.
 - A threshold counts different signers: one signature counts once however many members it meets, and so do several
-  signatures of one signer.
+  signatures of one signer, also with several certificates for one subject.
 - An issuer is compared exactly. In an identity and in claims ``*`` stands for anything without a slash and ``**`` for
   anything; no other character is special.
 
@@ -165,10 +165,14 @@ Expectation: TypeAlias = Signer | AllOf | AnyOf | Threshold
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A signature that verifies: whose it is, in words that differ between signers, and which signers it meets."""
+    """A signature that verifies: whose it is, in words that differ between signers, and which signers it meets.
+
+    ``also`` is another such word, if there is one: a holder of certificates has a subject, and one key after another.
+    """
 
     who: str
     meets: frozenset[Signer]
+    also: str = ""
 
 
 def satisfied(expected: Expectation, proofs: Iterable[Proof]) -> bool:
@@ -187,21 +191,35 @@ def satisfied(expected: Expectation, proofs: Iterable[Proof]) -> bool:
 
 def different_signers(members: Sequence[Signer], proofs: Iterable[Proof]) -> int:
     """How many of the members can be met at once, each by a signer of its own: a maximum matching."""
-    meets: dict[str, set[Signer]] = {}
-    for proof in proofs:
-        meets.setdefault(proof.who, set()).update(proof.meets)
-    taken: dict[Signer, str] = {}
+    meets = _by_signer(proofs)
+    taken: dict[Signer, int] = {}
 
-    def place(who: str, tried: set[Signer]) -> bool:
+    def place(signer: int, tried: set[Signer]) -> bool:
         for member in members:
-            if member in meets[who] and member not in tried:
+            if member in meets[signer] and member not in tried:
                 tried.add(member)
                 if member not in taken or place(taken[member], tried):
-                    taken[member] = who
+                    taken[member] = signer
                     return True
         return False
 
-    return sum(place(who, set()) for who in meets)
+    return sum(place(signer, set()) for signer in range(len(meets)))
+
+
+def _by_signer(proofs: Iterable[Proof]) -> list[set[Signer]]:
+    """What each signer meets, with all of their signatures. Proofs that share a word are one signer's."""
+    signers: list[tuple[set[str], set[Signer]]] = []
+    for proof in proofs:
+        words, meets = {proof.who, proof.also} - {""}, set(proof.meets)
+        others = []
+        for known, met in signers:
+            if known & words:
+                words |= known
+                meets |= met
+            else:
+                others.append((known, met))
+        signers = [*others, (words, meets)]
+    return [meets for _, meets in signers]
 
 
 def signers_in(expected: Expectation) -> Iterator[Signer]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class LyingHub(LocalHub):
     """``about`` is the path that a lie is about; without it, the lie is about every file.
 
     - ``body``: ``flip`` (one bit, same length), ``shorter``, ``longer`` (with matching Content-Length), ``cut`` (breaks
-      off half way), ``mixed`` (breaks off half way, and goes on with other bytes), ``endless``; each ``times`` times
+      off half way), ``mixed`` (breaks off half way, and goes on with other bytes), ``endless``, ``silent`` (one piece,
+      and nothing more until it closes); each ``times`` times
     - ``status``: an error status instead of the bytes, ``times`` times, with ``status_headers``
     - ``head``: headers of the HEAD answer to replace; ``None`` drops one
     - ``entry``: fields of the listing entry to replace; ``extra``: whole entries to add
@@ -148,8 +150,14 @@ class LyingHub(LocalHub):
         if self._status is not None and next(self._left, False):
             return refusal(self._status, "", "", self._status_headers)
         if self._body is not None and next(self._left, False):
+            if self._body == "silent":
+                return replace(honest, body=self._first_piece(honest))
             return _twisted(self._body, honest, file)
         return honest
+
+    def _first_piece(self, honest: Answer) -> Iterator[bytes]:
+        yield next(iter(honest.body))
+        self._closing.wait()
 
     def unknown_entry(self, repository: Repository) -> Answer:
         self._wait("xet")  # the Hub would have a token for xet storage there

@@ -139,6 +139,17 @@ def test_two_signatures_of_one_signer_count_once() -> None:
     assert satisfied(both, [proof("w", A), proof("x", B)])
 
 
+def test_signatures_that_are_tied_together_by_any_word_are_one_signers() -> None:
+    members = (KeySigner(b"1"), KeySigner(b"2"), KeySigner(b"3"))
+    first, second, between = (
+        Proof(who, frozenset({member}), also=also)
+        for who, member, also in zip(("a", "b", "a"), members, ("", "", "b"), strict=True)
+    )
+    assert different_signers(members, [first, second]) == 2
+    assert different_signers(members, [first, second, between]) == 1
+    assert different_signers(members, [between, second, first]) == 1
+
+
 def test_a_signer_who_fits_two_patterns_takes_the_place_that_is_left() -> None:
     assert satisfied(Threshold(2, (A, B)), [proof("w", A, B), proof("x", A)])
     assert satisfied(Threshold(2, (A, B)), [proof("x", A), proof("w", A, B)])

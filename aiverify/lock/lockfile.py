@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,8 +154,7 @@ _TEXTS = ("target", "verdict", "policy", "tool")
 def _artifact(table: _Table) -> LockedArtifact:
     table.require({*_TEXTS, *_OPTIONAL, *_LISTS, "files", "twins"})
     files = tuple(_file(inner) for inner in table.tables("files"))
-    paths = [file.path for file in files]
-    repeated = {path for path in paths if paths.count(path) > 1} if len(set(paths)) != len(paths) else set()
+    repeated = [path for path, count in Counter(file.path for file in files).items() if count > 1]
     if repeated:
         raise table.error("files", f"{min(repeated)} stands twice")
     if not files:

@@ -65,6 +65,7 @@ def _elsewhere(above: Any, value: Any) -> Any:
 
 def may_meet(first: str, second: str) -> bool:
     """Whether a name may match two shell patterns at once. Where that is hard to tell, it is said that it may."""
+    first, second = first.lower(), second.lower()  # as when it is asked whether a rule applies
     for name, pattern in ((first, second), (second, first)):
         if not _WILDCARD.search(name):
             return fnmatchcase(name, pattern)

@@ -253,7 +253,9 @@ def _default(name: str) -> object:
 
 
 def _among(repo: str | None, patterns: Sequence[str]) -> bool:
-    return any(pattern == "*" or (repo is not None and fnmatchcase(repo, pattern)) for pattern in patterns)
+    """The Hub leads a name in other letters (``ACME/Model``) to the same repository, so case does not count."""
+    name = None if repo is None else repo.lower()
+    return any(pattern == "*" or (name is not None and fnmatchcase(name, pattern.lower())) for pattern in patterns)
 
 
 def _plain(value: object) -> object:

@@ -1,8 +1,9 @@
 """Sigstore bundles, as far as all kinds of OpenSSF Model Signing signatures share them.
 
-Rules: a Sigstore bundle media type, a DSSE envelope, and verification material of exactly one kind, so that a
-bundle cannot be of one kind here and of another elsewhere. A chain has at most ``MAX_CERTIFICATES`` certificates, and
-there are at most ``MAX_TIMESTAMPS`` timestamps. Whether the material holds is for the kind's own module.
+Rules: the media type of a known version of Sigstore's bundles, a DSSE envelope and nothing else that is signed, and
+verification material of exactly one kind, so that a bundle cannot be of one kind here and of another elsewhere. A chain
+has at most ``MAX_CERTIFICATES`` certificates, there are at most ``MAX_TIMESTAMPS`` timestamps, and ``MAX_VALUES``
+values in all. Whether the material holds is for the kind's own module.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from aiverify.signatures.strict_json import optional, parse_object, required
 MAX_BUNDLE_BYTES = 32 * 1024 * 1024
 MAX_CERTIFICATES = 8
 MAX_TIMESTAMPS = 32
+MAX_VALUES = 10_000
 
 _MEDIA_TYPE = "application/vnd.dev.sigstore.bundle"
 # Until bundle version 0.2 a keyless certificate came as a chain.
 _CHAINED_KEYLESS = {f"{_MEDIA_TYPE}+json;version=0.1", f"{_MEDIA_TYPE}+json;version=0.2"}
+MEDIA_TYPES = frozenset({*_CHAINED_KEYLESS, f"{_MEDIA_TYPE}+json;version=0.3", f"{_MEDIA_TYPE}.v0.3+json"})
 
 
 class BundleKind(enum.StrEnum):
@@ -55,10 +58,12 @@ def parse_bundle(raw: bytes) -> Bundle:
         raise MalformedError(f"larger than {MAX_BUNDLE_BYTES} bytes")
     if not raw.strip():
         raise MalformedError("the file is empty")
-    table = parse_object(raw)
+    table = parse_object(raw, MAX_VALUES)
     media_type = required(table, "mediaType", str)
-    if not media_type.startswith(_MEDIA_TYPE):
-        raise MalformedError(f"{media_type[:80]!r} is not the media type of a Sigstore bundle")
+    if media_type not in MEDIA_TYPES:
+        raise MalformedError(f"{media_type[:80]!r} is not the media type of a Sigstore bundle of a known version")
+    if table.get("messageSignature") is not None:
+        raise MalformedError("it holds a signature over a message, and models are signed in an envelope")
     material = required(table, "verificationMaterial", dict)
     kind = _kind(media_type, material)
     envelope = parse_envelope(required(table, "dsseEnvelope", dict))

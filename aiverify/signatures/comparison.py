@@ -23,6 +23,9 @@ SIGNATURE_SUFFIXES = (".sig", ".sigstore.json")
 
 _EXECUTED = frozenset({FileClass.WEIGHTS, FileClass.CODE})
 _LOADED = _EXECUTED | {FileClass.CONFIG}
+# Plain texts that tokenizers of transformers read.
+_TOKENIZERS = frozenset({"bpe.codes", "dict.txt", "merges.txt", "vocab.txt"})
+_TOKENIZER_SUFFIXES = (".bpe", ".spm", ".tiktoken", ".tokenizer", ".vocab")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +34,14 @@ class Scope:
 
     ``signatures`` are the paths of signatures in the artifact. ``left_out`` are the paths that the user's selection
     excluded; one that ends in ``/`` stands for a whole folder. ``alone``: the artifact is one file on purpose, whatever
-    else was signed with it. ``base`` is the folder of that file below the one that was signed, and ends in ``/``.
+    else was signed with it. ``base`` is the folder of that file below the one that was signed, and ends in ``/``;
+    ``None`` where nothing tells, because the signature lies elsewhere: then the one signed file of that name is meant.
     """
 
     signatures: frozenset[str] = frozenset()
     left_out: Collection[str] = ()
     alone: bool = False
-    base: str = ""
+    base: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,20 @@ def expected_files(manifest: Manifest, files: Sequence[ArtifactFile], scope: Sco
     if SINGLE_FILE in manifest.resources and len(models) == 1:
         return {models[0]: manifest.resources[SINGLE_FILE]}
     resources = dict(manifest.resources)
-    if scope.alone and len(models) == 1 and f"{scope.base}{models[0]}" in resources:
-        alone = resources.pop(f"{scope.base}{models[0]}")
-        return {**resources, models[0]: alone}  # whatever else was signed under its bare name
+    if scope.alone and len(models) == 1:
+        alone = resources.pop(_signed_path(models[0], scope.base, resources), None)
+        return (
+            resources if alone is None else {**resources, models[0]: alone}
+        )  # whatever was signed under its bare name
     return resources
+
+
+def _signed_path(name: str, base: str | None, signed: Collection[str]) -> str:
+    """The path under which a file that is verified alone was signed."""
+    if base is not None or name in signed:
+        return f"{base or ''}{name}"
+    namesakes = [path for path in signed if path.endswith(f"/{name}")]
+    return namesakes[0] if len(namesakes) == 1 else name
 
 
 def to_measure(manifest: Manifest, files: Sequence[ArtifactFile], scope: Scope) -> dict[str, Resource]:
@@ -191,8 +205,12 @@ def _harmless(file: ArtifactFile) -> bool:
 
 
 def _role(file: ArtifactFile) -> FileClass:
-    """An empty module does nothing by its content, but its name decides what an import finds."""
-    return FileClass.CODE if file.path.endswith(".py") else file.file_class
+    """What a loader takes the file for. By its name an import finds an empty module, and a tokenizer a plain text."""
+    if file.path.endswith(".py"):
+        return FileClass.CODE
+    name = file.path.rpartition("/")[2]
+    reads = name in _TOKENIZERS or name.endswith(_TOKENIZER_SUFFIXES)
+    return FileClass.CONFIG if reads and file.file_class is FileClass.INERT else file.file_class
 
 
 def _absent(path: str, scope: Scope) -> tuple[FileState, Finding]:

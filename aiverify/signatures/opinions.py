@@ -97,14 +97,26 @@ def _about_files(heard: Sequence[Opinion], expected: Expectation | None) -> Iter
     paths = dict.fromkeys(path for comparison, _ in comparisons for path in comparison.states)
     for path in paths:
         holders = [proof for comparison, proof in comparisons if comparison.states.get(path) is FileState.MATCHING]
-        said = [comparison.findings[path] for comparison, _ in comparisons if path in comparison.findings]
-        against = [one for one in said if one.rule == "AIV205"]
+        said = [(comparison.findings[path], proof) for comparison, proof in comparisons if path in comparison.findings]
+        against = [one for one, _ in said if one.rule == "AIV205"]
         if against:
             yield against[0]
-        elif not holders:
-            yield from said[:1]
+        elif said and not holders:
+            yield _of_enough(said, expected)
         elif expected is not None and not satisfied(expected, [proof for proof in holders if proof]):
             yield _too_few(path, [proof for proof in holders if proof], expected)
+
+
+def _of_enough(said: Sequence[tuple[Finding, Proof | None]], expected: Expectation | None) -> Finding:
+    """What to say of a file that nobody vouches for: the mildest word that enough of the signers go along with.
+
+    One who left a file out of the signature, and says so, does not speak for another who never knew of it.
+    """
+    ranked = sorted(said, key=lambda one: one[0].severity.rank)
+    for count, (mild, _) in enumerate(ranked, 1):
+        if expected is not None and satisfied(expected, [proof for _, proof in ranked[:count] if proof]):
+            return mild
+    return ranked[-1][0]
 
 
 def _too_few(path: str, holders: Sequence[Proof], expected: Expectation) -> Finding:

@@ -13,9 +13,8 @@ Rules:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiverify.artifact import ArtifactFile
@@ -79,6 +78,7 @@ class _Run:
     left_out: Sequence[str]
     alone: bool
     measured_by: Measure
+    measured: dict[tuple[object, ...], Sequence[str] | None] = field(default_factory=dict)
 
     def opinion(self, one: Presented, signatures: frozenset[str]) -> Opinion:
         """What one signature comes to. ``signatures`` are the paths of all of them."""
@@ -97,8 +97,7 @@ class _Run:
         standing = self.checker.standing(bundle, one.path, legacy=legacy)
         if manifest is not None:
             scope = Scope(signatures=signatures, left_out=self.left_out, alone=self.alone, base=self._base(one))
-            measured = self.measured_by(self.root, to_measure(manifest, self.files, scope))
-            comparison = compare(manifest, self.files, scope, measured)
+            comparison = compare(manifest, self.files, scope, self._measured(manifest, scope))
             return Opinion(
                 path=one.path, kind=bundle.kind, standing=standing, comparison=comparison, notes=tuple(notes)
             )
@@ -109,12 +108,25 @@ class _Run:
         notes.append(finding("AIV203", message, file=one.path))
         return Opinion(path=one.path, kind=bundle.kind, standing=standing, broken=message, notes=tuple(notes))
 
-    def _base(self, one: Presented) -> str:
+    def _measured(self, manifest: Manifest, scope: Scope) -> Measured:
+        """The digests that a manifest needs. What an earlier one of this run needed as well is not taken again."""
+        wanted = to_measure(manifest, self.files, scope)
+        keys = {
+            path: (path, one.algorithm, *((part.start, part.end) for part in one.parts)) for path, one in wanted.items()
+        }
+        new = {path: one for path, one in wanted.items() if keys[path] not in self.measured}
+        taken = self.measured_by(self.root, new)
+        self.measured.update({keys[path]: digests for path, digests in taken.items()})
+        return {path: self.measured[key] for path, key in keys.items()}
+
+    def _base(self, one: Presented) -> str | None:
         """The folder of a file that is verified alone, below that of the signature, if it lies there."""
         if not self.alone:
             return ""
-        relative = Path(os.path.relpath(self.root.resolve(), one.place.parent.resolve())).as_posix()
-        return "" if relative == "." or relative.startswith("..") else f"{relative}/"
+        folder, signed = self.root.resolve(), one.place.parent.resolve()
+        if not folder.is_relative_to(signed):
+            return None
+        return "" if folder == signed else f"{folder.relative_to(signed).as_posix()}/"
 
 
 def _manifest(payload: bytes) -> tuple[Manifest | None, SignatureError | None]:

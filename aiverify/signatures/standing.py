@@ -174,7 +174,7 @@ class Checker:
             return _failed("AIV203", f"the signature is not valid: {'; '.join(dict.fromkeys(reasons))}", path)
         signer = f"{subject} (certificate SHA-256 {certificate_fingerprint(leaf.certificate)})"
         meets = frozenset(authority.signer for authority in under if is_pinned(leaf, authority))
-        proof = Proof(fingerprint(leaf.key), meets)
+        proof = Proof(fingerprint(leaf.key), meets, also=f"subject {leaf.subject}" if leaf.subject else "")
         if not meets:
             message = f"signed by {signer}, but one by {self._expected} is expected"
             return _somebody_else(message, signer, proof, path, {"subject": leaf.subject})

@@ -1,7 +1,8 @@
 """JSON that has one meaning: what a signature covers must not depend on who parses it.
 
 Rules: UTF-8, an object at the top, no key twice in one object (RFC 8259 leaves that to the parser), no NaN or Infinity.
-Whoever reads a file bounds its size; the nesting is bounded by the parser.
+Whoever reads a file bounds its size, and how many values it may hold: those that are written in two or three bytes
+take a hundred each in memory. The nesting is bounded by the parser.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from aiverify.signatures.interface import MalformedError
 
 T = TypeVar("T")
 
+MAX_VALUES = 1_500_000
+"""More than a list of as many files as there may be needs."""
+
+_MARKS = (b"{", b"[", b",")
+
 _NAMES: Mapping[type, str] = {
     str: "a string",
     list: "an array",
@@ -23,8 +29,10 @@ _NAMES: Mapping[type, str] = {
 }
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
-    """The object that ``data`` holds. Raises MalformedError."""
+def parse_object(data: bytes, limit: int | None = MAX_VALUES) -> dict[str, Any]:
+    """The object that ``data`` holds, with about ``limit`` values at most. Raises MalformedError."""
+    if limit is not None and sum(data.count(mark) for mark in _MARKS) > limit:
+        raise MalformedError(f"it holds more than {limit} values")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_not_a_number)
     except (ValueError, RecursionError) as error:

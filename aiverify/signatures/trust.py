@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from aiverify.signatures.interface import SignatureError
+from aiverify.signatures.periods import in_use, parsed_root
 
 if TYPE_CHECKING:
     from sigstore.models import TrustedRoot
@@ -59,6 +60,22 @@ _TUF_REPOSITORIES = {
     Instance.STAGING: "https://tuf-repo-cdn.sigstage.dev",
 }
 _SERVICES = ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")
+_CLIENT = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
+_NO_SERVICES: dict[str, Any] = {
+    "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
+    **{key: [] for key in ("caUrls", "oidcUrls", "rekorTlogUrls", "tsaUrls")},
+    **{key: {"selector": "ANY"} for key in ("rekorTlogConfig", "tsaConfig")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A root, the file that it stands in, the JSON of it, and when its newest service came into use."""
+
+    root: TrustedRoot
+    content: bytes
+    table: dict[str, Any]
+    newest: datetime | None
 
 
 class Trust:
@@ -66,7 +83,7 @@ class Trust:
 
     def __init__(self, source: TrustSource) -> None:
         self._source = source
-        self._loaded: tuple[TrustedRoot, bytes, datetime | None] | None = None
+        self._loaded: _Loaded | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +101,7 @@ class Trust:
     @property
     def age(self) -> str:
         """How new the root is: the day since which its newest log or authority is in use, and how long ago that is."""
-        _, _, newest = self._load()
+        newest = self._load().newest
         if newest is None:
             return "of unknown age"
         days = max(0, (datetime.now(UTC) - newest).days)
@@ -92,13 +109,11 @@ class Trust:
 
     def root(self) -> TrustedRoot:
         """The root itself. Raises SignatureError."""
-        root, _, _ = self._load()
-        return root
+        return self._load().root
 
     def content(self) -> bytes:
         """The file that the root stands in. Raises SignatureError."""
-        _, content, _ = self._load()
-        return content
+        return self._load().content
 
     def verifier(self) -> Verifier:
         """A verifier of keyless signatures under this root. Raises SignatureError."""
@@ -110,14 +125,22 @@ class Trust:
         except Exception as error:
             raise self._unusable(error) from error
 
-    def _load(self) -> tuple[TrustedRoot, bytes, datetime | None]:
-        if self._loaded is None:
-            from sigstore.models import TrustedRoot
+    def verifier_at(self, signed: Sequence[datetime], promised: Sequence[datetime]) -> Verifier:
+        """A verifier under those services of the root that were in use at these times, as ``in_use`` has them.
 
+        Raises whatever sigstore-python does where none is left.
+        """
+        from sigstore.verify import Verifier
+
+        return Verifier(trusted_root=_root(in_use(self._load().table, signed, promised)))
+
+    def _load(self) -> _Loaded:
+        if self._loaded is None:
             with self._file() as path:
                 try:
                     content = path.read_bytes()
-                    self._loaded = TrustedRoot.from_file(str(path)), content, _newest(content)
+                    table = parsed_root(content)
+                    self._loaded = _Loaded(_root(table), content, table, _newest(table))
                 except Exception as error:
                     raise self._unusable(error) from error
         return self._loaded
@@ -163,9 +186,15 @@ def _require_readable(path: Path) -> None:
         raise SignatureError(f"the trusted root {path} is larger than {MAX_ROOT_BYTES} bytes")
 
 
-def _newest(content: bytes) -> datetime | None:
+def _root(table: Mapping[str, Any]) -> TrustedRoot:
+    from sigstore.models import ClientTrustConfig
+
+    config = {"mediaType": _CLIENT, "trustedRoot": table, "signingConfig": _NO_SERVICES}
+    return ClientTrustConfig.from_json(json.dumps(config)).trusted_root
+
+
+def _newest(table: Mapping[str, Any]) -> datetime | None:
     """When the newest service of a valid root came into use."""
-    table: dict[str, Any] = json.loads(content)
     services = [service for kind in _SERVICES for service in table.get(kind) or ()]
     periods = [service.get("validFor") or service.get("publicKey", {}).get("validFor") or {} for service in services]
     starts = [period["start"] for period in periods if period.get("start")]

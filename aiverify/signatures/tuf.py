@@ -10,6 +10,7 @@ The protocol (https://theupdateframework.github.io/specification/) is python-tuf
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import urllib.error
 import urllib.request
@@ -42,14 +43,17 @@ def target(repository: TufRepository, name: str = TRUSTED_ROOT) -> Iterator[Path
     url = repository.url.rstrip("/")
     if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
         raise SignatureError(f"{url} is not the address of a TUF repository", hint="It must start with https://.")
-    folder = repository.cache or cache_folder() / "tuf" / quote(url, safe="")
+    first = _first_root(repository.root)
+    # What another first root led to is nothing that this one vouches for.
+    place = repository.cache or cache_folder() / "tuf" / quote(url, safe="")
+    folder = place / hashlib.sha256(first).hexdigest()[:16]
     with ExitStack() as stack:
         if repository.offline:
             yield _kept(folder, url, name)
             return
         if not _can_write(folder):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiverify-tuf-")))
-        yield _fetched(url, name, _first_root(repository.root), folder)
+        yield _fetched(url, name, first, folder)
 
 
 def _fetched(url: str, name: str, first: bytes, folder: Path) -> Path:

@@ -63,6 +63,7 @@ def young(created: str | None, now: datetime.datetime) -> Iterator[Finding]:
 
 
 def _covers(known: str, repo: str) -> bool:
+    known, repo = known.lower(), repo.lower()  # to the Hub they are one name
     return repo.startswith(known.removesuffix("*")) if known.endswith("/*") else known == repo
 
 

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiverify.errors import AiverifyError
-from aiverify.signatures.bundle import parse_bundle
+from aiverify.signatures.bundle import MEDIA_TYPES, parse_bundle
 from aiverify.signatures.dsse import Envelope, parse_envelope
 from aiverify.signatures.interface import InvalidSignatureError
 from aiverify.signatures.key import load_public_key, verify
-from aiverify.signatures.keyless import identity_of, quiet
+from aiverify.signatures.keyless import identity_of, quiet, require_in_use
 from aiverify.signatures.keyless import verify as verify_keyless
 from aiverify.signatures.keyless_signing import KeylessSigning, client_config
 from aiverify.signatures.manifest import STATEMENT_TYPE
@@ -39,13 +39,7 @@ from aiverify.signers import KeylessSigner, KeySigner
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
-
-MEDIA_TYPES = (
-    "application/vnd.dev.sigstore.bundle+json;version=0.1",
-    "application/vnd.dev.sigstore.bundle+json;version=0.2",
-    "application/vnd.dev.sigstore.bundle+json;version=0.3",
-    "application/vnd.dev.sigstore.bundle.v0.3+json",
-)
+    from sigstore.verify import Verifier
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -124,9 +118,14 @@ def _verify(options: argparse.Namespace) -> None:
         from sigstore_models.common.v1 import HashAlgorithm
 
         signed = Bundle.from_json(raw)
+        hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest)
+
+        def check(verifier: Verifier) -> None:
+            verifier.verify_artifact(hashed, signed, UnsafeNoOp())
+
         with quiet():
-            hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest)
-            trust.verifier().verify_artifact(hashed, signed, UnsafeNoOp())
+            check(trust.verifier())
+            require_in_use(signed, trust, check)
         proven = identity_of(signed.signing_certificate)
     if not signer.is_met_by(proven):
         raise InvalidSignatureError(f"signed by {proven}, not by {signer}")

@@ -377,6 +377,7 @@ def test_patterns_about_different_organisations_do_not_meet() -> None:
     assert not may_meet("acme/*", "other/model")
     assert not may_meet("acme/a", "acme/b")
     assert may_meet("acme/*", "*/model")
+    assert may_meet("Acme/*", "acme/model")
 
 
 def test_every_field_has_its_strictness_and_its_key() -> None:

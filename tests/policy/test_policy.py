@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aiverify.finding import Severity
 from aiverify.policy import DEFAULT_POLICY, Policy, PolicyError, SignerRule, Waiver, read_policy
-from aiverify.policy.values import Place
+from aiverify.policy.values import Override, Place
 from aiverify.report import PolicySource
 from aiverify.signers import AllOf, AnyOf, CertificateSigner, Expectation, KeylessSigner, KeySigner, Threshold
 
@@ -248,6 +248,12 @@ def test_the_digest_does_not_depend_on_the_order_of_a_set() -> None:
     assert Policy(trusted_globals=frozenset(names)).digest == Policy(trusted_globals=frozenset(names[::-1])).digest
 
 
+@pytest.mark.parametrize("repo", ["acme/model", "ACME/model", "Acme/Model"])
+def test_settings_for_a_repository_hold_however_its_name_is_written(repo: str) -> None:
+    strict = Override(repositories=("Acme/*",), settings=(("require_signature", True),))
+    assert Policy(overrides=(strict,)).for_repository(repo).require_signature
+
+
 @pytest.mark.parametrize(
     ("patterns", "repo", "applies"),
     [
@@ -256,7 +262,9 @@ def test_the_digest_does_not_depend_on_the_order_of_a_set() -> None:
         (("org/*",), "org/name", True),
         (("org/*",), "other/name", False),
         (("org/*",), None, False),
-        (("Org/*",), "org/name", False),
+        (("Org/*",), "org/name", True),
+        (("org/*",), "ORG/Name", True),
+        (("org/name",), "Org/NAME", True),
         (("**",), None, False),
         (("other/*", "org/name"), "org/name", True),
         ((), "org/name", False),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -136,6 +137,40 @@ def test_a_key_that_is_given_twice_deep_inside_is_refused() -> None:
     raw = json.dumps(HONEST).replace('"payload":', f'"payload": "{base64.b64encode(b"other").decode()}", "payload":')
     with pytest.raises(MalformedError, match="twice"):
         parse_bundle(raw.encode())
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.dev.sigstore.bundle",
+        "application/vnd.dev.sigstore.bundle.v9+json",
+        "application/vnd.dev.sigstore.bundle+json;version=0.9",
+        "application/vnd.dev.sigstore.bundle.v0.3+json; charset=utf-8",
+        "application/vnd.dev.sigstore.bundles.v0.3+json",
+    ],
+)
+def test_a_bundle_of_a_version_that_is_not_known_is_refused(media_type: str) -> None:
+    with pytest.raises(MalformedError, match="known version"):
+        parse({**HONEST, "mediaType": media_type})
+
+
+def test_a_bundle_with_a_second_signature_over_something_else_is_refused() -> None:
+    with pytest.raises(MalformedError, match="over a message"):
+        parse({**HONEST, "messageSignature": {"signature": "AAAA"}})
+    assert parse({**HONEST, "messageSignature": None})
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b'{"a":1}', b"[[[[[]]]]]", b'""'])
+def test_a_bundle_of_countless_values_is_refused_before_they_are_in_memory(value: bytes) -> None:
+    raw = json.dumps(HONEST).encode()[:-1] + b', "x": [' + b",".join([value] * 400_000) + b"]}"
+    assert len(raw) < MAX_BUNDLE_BYTES
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedError, match="more than 10000 values"):
+            parse_bundle(raw)
+        assert tracemalloc.get_traced_memory()[1] < len(raw)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_bundle_over_the_budget_is_refused_unread() -> None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,13 +25,14 @@ def comparison(
     ignore: Collection[str] = (),
     left_out: Collection[str] = (),
     signature_path: str | None = "model.sig",
+    alone: bool = False,
     base: str | None = None,
 ) -> Comparison:
     listed = {path: hashlib.sha256(data).hexdigest() for path, data in signed.items()}
     manifest = parse_manifest(json.dumps(statement(listed, ignore=ignore)).encode())
     signatures = frozenset() if signature_path is None else frozenset({signature_path})
-    alone: dict[str, Any] = {} if base is None else {"alone": True, "base": base}
-    return compare(manifest, list(files), Scope(signatures=signatures, left_out=left_out, **alone), {})
+    scope = Scope(signatures=signatures, left_out=left_out, alone=alone, base=base)
+    return compare(manifest, list(files), scope, {})
 
 
 def said(result: Comparison) -> Said:
@@ -78,9 +78,29 @@ def test_a_folder_that_was_left_out_stands_for_every_file_below_it(left_out: str
 
 def test_a_file_alone_is_the_one_in_its_folder_and_not_a_namesake_at_the_top() -> None:
     signed = {"model.safetensors": b"other", "sub/model.safetensors": b"weights"}
-    assert comparison(signed, [WEIGHTS], base="sub/").covers == ("model.safetensors",)
-    swapped = comparison(signed, [artifact_file("model.safetensors", b"other")], base="sub/")
+    assert comparison(signed, [WEIGHTS], alone=True, base="sub/").covers == ("model.safetensors",)
+    swapped = comparison(signed, [artifact_file("model.safetensors", b"other")], alone=True, base="sub/")
     assert (swapped.covers, said(swapped)) == ((), [("AIV205", "model.safetensors", Severity.CRITICAL)])
+
+
+@pytest.mark.parametrize(
+    ("signed", "base", "rule"),
+    [
+        ({"sub/a.bin": b"a"}, None, None),
+        ({"sub/a.bin": b"a", "a.bin": b"other"}, None, "AIV205"),
+        ({"sub/a.bin": b"a", "old/a.bin": b"other"}, None, "AIV207"),
+        ({"sub/other-a.bin": b"a"}, None, "AIV207"),
+        ({"sub/a.bin": b"a"}, "", "AIV207"),
+        ({"sub/a.bin": b"a"}, "old/", "AIV207"),
+        ({"sub/a.bin": b"other"}, None, "AIV205"),
+    ],
+)
+def test_a_file_alone_whose_place_nothing_tells_is_the_one_signed_file_of_its_name(
+    signed: dict[str, bytes], base: str | None, rule: str | None
+) -> None:
+    result = comparison(signed, [artifact_file("a.bin", b"a")], alone=True, base=base)
+    assert [one[0] for one in said(result) if one[1] == "a.bin"] == ([] if rule is None else [rule])
+    assert result.covers == (("a.bin",) if rule is None else ())
 
 
 def test_a_signed_file_without_a_digest_is_not_passed_over() -> None:
@@ -98,6 +118,13 @@ def test_an_added_file_that_a_loader_could_use_is_grave(file_class: FileClass) -
 def test_an_added_inert_file_is_minor() -> None:
     result = comparison(SIGNED, [WEIGHTS, artifact_file("notes.txt", b"", FileClass.INERT)])
     assert said(result) == [("AIV207", "notes.txt", Severity.LOW)]
+
+
+@pytest.mark.parametrize("path", ["vocab.txt", "sub/merges.txt", "qwen.tiktoken", "spiece.vocab"])
+def test_a_text_that_a_tokenizer_reads_is_no_minor_extra(path: str) -> None:
+    added = artifact_file(path, b"a\nb\n", FileClass.INERT)
+    assert said(comparison(SIGNED, [WEIGHTS, added])) == [("AIV207", path, Severity.HIGH)]
+    assert said(comparison(SIGNED, [WEIGHTS, added], ignore=[path])) == [("AIV208", path, Severity.MEDIUM)]
 
 
 def test_an_added_empty_file_is_noticed() -> None:

@@ -5,18 +5,22 @@ import copy
 import json
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asn1crypto import core
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from local_sigstore import ISSUER, LocalSigstore
+from cryptography.hazmat.primitives.hashes import SHA256
+from local_sigstore import FULCIO_ISSUER_V2, ISSUER, LocalSigstore
+from rfc3161_client import decode_timestamp_response
 from signed_models import sign_keyless, sign_with_key, statement
 
 from aiverify.signatures.bundle import parse_bundle
 from aiverify.signatures.interface import InvalidSignatureError, SignatureError
-from aiverify.signatures.keyless import verify
+from aiverify.signatures.keyless import identity_of, verify
 from aiverify.signatures.trust import Instance, Trust
 from aiverify.signers import KeylessIdentity, KeylessSigner
 
@@ -97,6 +101,40 @@ def test_an_identity_of_one_expected_signer_and_the_issuer_of_another_do_not_add
     assert not check(honest, trusted_root, *mixed).expected
 
 
+def certified(*names: x509.GeneralName) -> x509.Certificate:
+    """A certificate for these names, by the usual issuer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    name = x509.Name([])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(minutes=10))
+    issuer = x509.UnrecognizedExtension(FULCIO_ISSUER_V2, core.UTF8String(ISSUER).dump())
+    alternatives = x509.SubjectAlternativeName(names)
+    return builder.add_extension(alternatives, critical=True).add_extension(issuer, critical=False).sign(key, SHA256())
+
+
+def user_name(text: str, kind: str = "1.3.6.1.4.1.57264.1.7") -> x509.OtherName:
+    return x509.OtherName(x509.ObjectIdentifier(kind), core.UTF8String(text).dump())
+
+
+def test_a_user_is_known_by_the_name_that_fulcio_writes() -> None:
+    assert identity_of(certified(user_name("dev!acme.test"))) == KeylessIdentity("dev!acme.test", ISSUER)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [user_name("dev!acme.test", "1.3.6.1.4.1.311.20.2.3")],
+        [user_name("dev!acme.test"), x509.RFC822Name("dev@acme.test")],
+        [user_name("dev!acme.test"), user_name("root!acme.test")],
+        [x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7"), core.Integer(7).dump())],
+        [x509.DNSName("acme.test")],
+    ],
+)
+def test_a_certificate_that_names_nobody_or_several_is_refused(names: list[x509.GeneralName]) -> None:
+    with pytest.raises(InvalidSignatureError):
+        identity_of(certified(*names))
+
+
 @pytest.mark.parametrize("keyid", [{}, {"keyid": ""}, {"keyid": None}])
 def test_the_key_id_does_not_matter(honest: dict[str, Any], trusted_root: Path, keyid: dict[str, object]) -> None:
     bundle = copy.deepcopy(honest)
@@ -159,6 +197,51 @@ def test_every_part_of_the_trusted_root_is_checked_against(
     else:
         with pytest.raises(InvalidSignatureError):
             check(honest, path, SIGNER)
+
+
+def out_of_use(root: dict[str, Any], part: str, spelling: str, **period: str) -> dict[str, Any]:
+    """The root with another period for the services of a part."""
+    changed = copy.deepcopy(root)
+    for service in changed[part]:
+        place = service.get("publicKey", service)
+        del place["validFor"]
+        place[spelling] = {"start": "2020-01-01T00:00:00Z", **period}
+    return changed
+
+
+@INSTANCES
+@pytest.mark.parametrize("part", ["tlogs", "ctlogs", "certificateAuthorities"])
+@pytest.mark.parametrize("spelling", ["validFor", "valid_for"])
+def test_what_the_root_has_taken_out_of_use_vouches_for_nothing_afterwards(
+    sigstore: LocalSigstore, tmp_path: Path, part: str, spelling: str, rekor: int, timestamps: bool
+) -> None:
+    bundle = sign_keyless(PAYLOAD, sigstore, IDENTITY, rekor=rekor, timestamps=timestamps)
+    path = tmp_path / "root.json"
+    path.write_text(json.dumps(out_of_use(sigstore.trusted_root(), part, spelling, end="2025-01-01T00:00:00Z")))
+    with pytest.raises(InvalidSignatureError, match="not in use"):
+        check(bundle, path, SIGNER)
+    path.write_text(json.dumps(out_of_use(sigstore.trusted_root(), part, spelling, end="2999-01-01T00:00:00Z")))
+    assert check(bundle, path, SIGNER).expected
+
+
+@pytest.mark.parametrize("part", ["tlogs", "certificateAuthorities", "timestampAuthorities"])
+@pytest.mark.parametrize(
+    ("bound", "after", "verifies"), [("end", 0, True), ("end", -1, False), ("start", 0, True), ("start", 1, False)]
+)
+def test_both_ends_belong_to_a_period(
+    sigstore: LocalSigstore, tmp_path: Path, part: str, bound: str, after: int, verifies: bool
+) -> None:
+    bundle = sign_keyless(PAYLOAD, sigstore, IDENTITY, rekor=2)
+    (stamp,) = bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    time = decode_timestamp_response(base64.b64decode(stamp["signedTimestamp"])).tst_info.gen_time
+    path = tmp_path / "root.json"
+    period = {bound: (time + timedelta(microseconds=after)).isoformat()}
+    path.write_text(json.dumps(out_of_use(sigstore.trusted_root(), part, "validFor", **period)))
+    if verifies:
+        assert check(bundle, path, SIGNER).expected
+    else:
+        with pytest.raises(InvalidSignatureError):
+            check(bundle, path, SIGNER)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "\x00", '{"mediaType": "x"}', "{" * 100])

@@ -170,6 +170,12 @@ def test_two_subjects_are_refused() -> None:
         parse(content)
 
 
+def test_a_payload_of_countless_values_is_refused_before_they_are_in_memory() -> None:
+    payload = json.dumps(statement({"a.bin": "00" * 32})).encode()[:-1] + b', "x": [' + b"[]," * 800_000 + b"0]}"
+    with pytest.raises(MalformedError, match="more than 1500000 values"):
+        parse_manifest(payload)
+
+
 def test_more_files_than_the_budget_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiverify.signatures.manifest.MAX_RESOURCES", 1)
     parse(statement({"a.bin": ONE}))

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from local_authority import Holder, Traits, authority, sign_with_certificate
 from local_sigstore import ISSUER, LocalSigstore
-from signed_models import artifact_files, digests, payload_of, pem, sign_keyless, sign_with_key, statement, write_bundle
+from signed_models import (
+    artifact_files,
+    digests,
+    payload_of,
+    pem,
+    sharded,
+    sign_keyless,
+    sign_with_key,
+    statement,
+    write_bundle,
+)
 
 from aiverify.report import FileState
+from aiverify.signatures.comparison import Measured
+from aiverify.signatures.contents import measure
 from aiverify.signatures.interface import Authentication
+from aiverify.signatures.resources import Resource
 from aiverify.signatures.stage import authenticate
 from aiverify.signers import AllOf, AnyOf, CertificateSigner, Expectation, KeylessSigner, KeySigner, Threshold
 
@@ -111,10 +124,51 @@ def test_a_file_that_nobody_signed_is_said_once(model: Path, check: Check) -> No
     assert said(check(TWO_OF_THREE)) == [("AIV207", "evil.py", "high")]
 
 
+@pytest.mark.parametrize("order", [("alice", "bob"), ("bob", "alice")])
+@pytest.mark.parametrize(
+    ("signers", "expected"),
+    [
+        ([AllOf((ALICE, BOB))], ("AIV207", "high")),
+        ([AnyOf((ALICE, BOB))], ("AIV208", "medium")),
+        ([BOB], ("AIV207", "high")),
+        ([], ("AIV207", "high")),
+    ],
+    ids=["both", "either", "one", "nobody"],
+)
+def test_what_one_signer_ignores_is_not_excused_for_another_who_must_have_signed(
+    model: Path, check: Check, order: tuple[str, str], signers: list[Expectation], expected: tuple[str, str]
+) -> None:
+    listed = honest(model)
+    payloads = {"alice": statement(listed, ignore=["evil.py"]), "bob": statement(listed)}
+    for number, name in enumerate(order):
+        bundle = sign_with_key(json.dumps(payloads[name]).encode(), KEYS[name])
+        write_bundle(bundle, model / ("model.sig" if number == 0 else f"model.{name}.sig"))
+    (model / "evil.py").write_bytes(b"import os")
+    assert [(one[0], one[2]) for one in said(check(*signers)) if one[1] == "evil.py"] == [expected]
+
+
 def test_what_a_stranger_has_against_a_file_does_not_count_beside_enough_signers(model: Path, check: Check) -> None:
     sign(model, "alice", "bob")
     sign(model, "mallory", listed={**honest(model), "config.json": "00" * 32})
     assert [one[0] for one in said(check(TWO_OF_THREE))] == ["AIV210"]
+
+
+def test_what_two_signatures_need_alike_is_hashed_once(model: Path, check: Check) -> None:
+    shards = json.dumps(statement(sharded(model, 7), shard_size=7)).encode()
+    others = json.dumps(statement(sharded(model, 9), shard_size=9)).encode()
+    hashed: list[int] = []
+
+    def counted(root: Path, resources: Mapping[str, Resource]) -> Measured:
+        hashed.append(len(resources))
+        return measure(root, resources)
+
+    for name, payload in (("alice", shards), ("bob", shards), ("carol", others)):
+        path = model / ("model.sig" if name == "alice" else f"model.{name}.sig")
+        write_bundle(sign_with_key(payload, KEYS[name]), path)
+    done = check(Threshold(3, (ALICE, BOB, CAROL)), measured_by=counted)
+    assert (outcomes(done), said(done)) == (["verified"] * 3, [])
+    first, again, other = hashed
+    assert (again, first > 0, other > 0) == (0, True, True)
 
 
 def test_where_any_signer_is_enough_each_may_sign_a_part(model: Path, check: Check) -> None:
@@ -146,6 +200,18 @@ def test_a_certificate_for_a_key_does_not_make_two_signers_of_one(model: Path, c
     both = (KeySigner(pem(holder.key), "k"), CertificateSigner(root.pem))
     assert [one[0] for one in said(check(Threshold(2, both)))] == ["AIV212"]
     assert said(check(AllOf(both))) == []
+
+
+def test_a_renewed_certificate_does_not_make_two_signers_of_one(model: Path, check: Check) -> None:
+    root = authority()
+    alice, renewed, bob = (Holder(Traits(subject=f"CN={name},O=Acme"), root) for name in ("Alice", "Alice", "Bob"))
+    members = (CertificateSigner(root.pem, "O=Acme"), CertificateSigner(root.pem, "CN=Alice"))
+    payload = payload_of(model)
+    write_bundle(sign_with_certificate(payload, alice), model / "model.sig")
+    write_bundle(sign_with_certificate(payload, renewed), model / "model.renewed.sig")
+    assert [one[0] for one in said(check(Threshold(2, members)))] == ["AIV212"]
+    write_bundle(sign_with_certificate(payload, bob), model / "model.renewed.sig")
+    assert said(check(Threshold(2, members))) == []
 
 
 def test_named_bundles_may_lie_anywhere(model: Path, check: Check, tmp_path: Path) -> None:

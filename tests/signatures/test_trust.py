@@ -134,6 +134,18 @@ def test_what_was_fetched_is_used_offline(check: Check, repository: LocalTuf, fi
     assert len(repository.requests) == asked
 
 
+def test_what_another_first_root_led_to_is_not_used_offline(
+    check: Check, repository: LocalTuf, first_root: Path, sigstore: LocalSigstore, tmp_path: Path
+) -> None:
+    cache, other_root = tmp_path / "cache", tmp_path / "other.json"
+    check(TufRepository(url=repository.url, root=first_root, cache=cache))
+    with LocalTuf(b"{}") as other:
+        other_root.write_bytes(other.root)
+    with pytest.raises(SignatureError, match="never fetched"):
+        check(TufRepository(url=repository.url, root=other_root, cache=cache, offline=True))
+    assert verified(check(TufRepository(url=repository.url, root=first_root, cache=cache, offline=True)))
+
+
 def test_nothing_needs_to_be_writable(
     check: Check, repository: LocalTuf, first_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +158,7 @@ def test_the_users_cache_folder_is_the_place_without_another(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     check(TufRepository(url=repository.url, root=first_root))
-    assert [path.name for path in (tmp_path / "xdg" / "aiverify" / "tuf").glob("*/targets/*")] == [tuf.TRUSTED_ROOT]
+    assert [path.name for path in (tmp_path / "xdg" / "aiverify" / "tuf").glob("*/*/targets/*")] == [tuf.TRUSTED_ROOT]
 
 
 def test_a_repository_under_other_keys_is_not_trusted(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -972,6 +973,23 @@ def test_an_interrupt_ends_the_download_and_leaves_no_half_file(root: Path, opti
     left = everything(tmp_path / "cache")
     assert not any("incomplete" in path or path.endswith("huge.bin") for path in left)
     assert _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory
+
+
+def test_an_interrupt_does_not_wait_for_a_connection_that_is_silent(root: Path, options: Options) -> None:
+    with (root / "org" / "model" / "huge.bin").open("wb") as stream:
+        stream.truncate(200 << 20)
+    pressed: list[float] = []
+
+    class Impatient(Silent):
+        def advance(self, count: int) -> None:
+            if count and not pressed:
+                pressed.append(time.monotonic())
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with LyingHub(root, about="huge.bin", body="silent") as hub:
+        with pytest.raises(KeyboardInterrupt):
+            HubSource("org/model", options(hub)).fetch(Selection(), Impatient())
+        assert time.monotonic() - pressed[0] < 5  # a server is given 10 seconds for a sign
 
 
 def test_a_client_that_changed_its_inner_parts_is_refused(hub: LyingHub, tmp_path: Path) -> None:

@@ -36,7 +36,17 @@ def test_a_name_like_a_known_one_is_said_as_information(repo: str) -> None:
 
 @pytest.mark.parametrize(
     "repo",
-    [*KNOWN[:2], "acme/anything", "deepseek-ai/DeepSeek-V3", "deepseek-ai/DeepSeek-R2", "gpt2", "org/model", "acm/x"],
+    [
+        *KNOWN[:2],
+        "acme/anything",
+        "ACME/Anything",
+        KNOWN[0].lower(),
+        "deepseek-ai/DeepSeek-V3",
+        "deepseek-ai/DeepSeek-R2",
+        "gpt2",
+        "org/model",
+        "acm/x",
+    ],
 )
 def test_a_known_name_and_a_quite_different_one_are_not(repo: str) -> None:
     assert list(lookalikes(repo, KNOWN)) == []

@@ -17,10 +17,13 @@ is not expected, the form of the headers is checked. Other requests of the proce
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx2
@@ -99,15 +102,18 @@ class Watch:
         self.reason: SourceError | None = None
         self._unanswered: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._bodies: set[_Bounded] = set()
 
     def stop(self, reason: SourceError | None = None) -> SourceError:
-        """Let no further request out, and end the running transfers at their next piece.
+        """Let no further request out, and end the running transfers at once: also those on which nothing arrives.
 
         Returns the first reason that was given, which is also what everything that is stopped then raises.
         """
         with self._lock:
             if self.reason is None:
                 self.reason = reason or SourceError(f"the download of {self._repo} was interrupted")
+            for body in self._bodies:
+                body.cut()
             return self.reason
 
     def require_running(self) -> None:
@@ -189,16 +195,44 @@ class Watch:
         body = response.stream
         if isinstance(body, httpx2.SyncByteStream):
             limit = file.size + SLACK if response.is_success else ERROR_PAGE
-            response.stream = _Bounded(body, limit, f"{self._repo}: the endpoint sends too much for {file.path}")
+            message = f"{self._repo}: the endpoint sends too much for {file.path}"
+            bounded = _Bounded(body, limit, message, response.extensions.get("network_stream"), self._forget)
+            with self._lock:
+                self._bodies.add(bounded)
+            response.stream = bounded
+
+    def _forget(self, body: _Bounded) -> None:
+        with self._lock:
+            self._bodies.discard(body)
 
 
 class _Bounded(httpx2.SyncByteStream):
-    """A body that is given up when it becomes longer than ``limit`` bytes."""
+    """A body that is given up when it becomes longer than ``limit`` bytes, or when somebody cuts it off.
 
-    def __init__(self, body: httpx2.SyncByteStream, limit: int, message: str) -> None:
+    ``connection`` is what it comes over, as httpcore gives it. ``closed`` hears when the connection may be somebody
+    else's again.
+    """
+
+    def __init__(
+        self,
+        body: httpx2.SyncByteStream,
+        limit: int,
+        message: str,
+        connection: Any,
+        closed: Callable[[_Bounded], None],
+    ) -> None:
         self._body = body
         self._limit = limit
         self._message = message
+        self._connection = connection
+        self._closed = closed
+
+    def cut(self) -> None:
+        """Let whoever waits for more bytes wait no longer."""
+        line = self._connection.get_extra_info("socket") if self._connection is not None else None
+        if line is not None:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def __iter__(self) -> Iterator[bytes]:
         count = 0
@@ -209,6 +243,7 @@ class _Bounded(httpx2.SyncByteStream):
             yield piece
 
     def close(self) -> None:
+        self._closed(self)
         self._body.close()
 
 
