@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 # Installing hundreds of small files is faster without compiling them first.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Dependency groups are new in pip 25.1; a new environment may have an older one.
+GROUP = $(PIP) install --upgrade 'pip>=25.1' && $(PIP) install --group
 # LOCKED=1 installs the very files whose hashes .ci/ names, and not the newest that fit. PyTorch alone has none: its build
 # for the CPU is another file on each kind of machine.
 HASHED := install --no-deps --require-hashes --requirement
@@ -51,17 +53,15 @@ $(TEST): $(RUNTIME)
 ifdef LOCKED
 	@$(PIP) install --no-deps 'torch==2.13.0'
 else
-	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install 'torch==2.13.0'
-	@$(PIP) install --group test
+	@$(GROUP) test
 endif
 	@touch $@
 
 $(DOCS): $(RUNTIME)
 	@echo "Installing the documentation tools into $(VENV) …"
 ifndef LOCKED
-	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --group docs
+	@$(GROUP) docs
 endif
 	@touch $@
 
@@ -89,12 +89,12 @@ $(LOCKER): Makefile
 
 $(FUZZ): $(TEST)
 	@echo "Installing the fuzzing engine into $(VENV) …"
-	@$(PIP) install --group fuzz
+	@$(GROUP) fuzz
 	@touch $@
 
 $(BROWSER): $(TEST)
 	@echo "Installing what drives a browser into $(VENV) …"
-	@$(PIP) install --group browser
+	@$(GROUP) browser
 	@touch $@
 
 demo: $(RUNTIME) ## Run the whole main job on four small repositories, without a network

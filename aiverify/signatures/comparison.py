@@ -108,9 +108,8 @@ def expected_files(manifest: Manifest, files: Sequence[ArtifactFile], scope: Sco
     resources = dict(manifest.resources)
     if scope.alone and len(models) == 1:
         alone = resources.pop(_signed_path(models[0], scope.base, resources), None)
-        return (
-            resources if alone is None else {**resources, models[0]: alone}
-        )  # whatever was signed under its bare name
+        if alone is not None:
+            resources[models[0]] = alone  # whatever else was signed under its bare name
     return resources
 
 
