@@ -195,10 +195,10 @@ def _dispatch(content: Content, path: str, kind: Format, options: ScanOptions, n
 def _npy(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
     from aiverify.formats.arrays import NamedArray, as_checkpoint
     from aiverify.formats.checkpoint import StorageRange
-    from aiverify.formats.numpy import examine_npy, read_array_header
+    from aiverify.formats.numpy import examine_npy, is_single, read_array_header
 
     examination = examine_npy(content.data, path, options, nesting)
-    if not examination.unexamined:
+    if not examination.unexamined and is_single(content.data):  # a twin of the first would lose the others
         array = NamedArray("array", read_array_header(content.data), StorageRange(0, content.size))
         examination.checkpoint = as_checkpoint([array])
     return examination
