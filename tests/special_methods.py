@@ -14,7 +14,8 @@ BY_USE = {
     "new": ("__new__",),
     "construct": ("__new__", "__init__"),
     "build": ("__setstate__",),
-    "fill": ("__setitem__", "append", "extend", "add"),
+    "fill": ("__setitem__",),
+    "extend": ("append", "extend", "add"),
     "hash": ("__hash__", "__eq__"),
 }
 ALWAYS = ("__del__", "__getattr__", "__getattribute__")
@@ -38,7 +39,7 @@ def special_methods(cls: type, uses: Iterable[str]) -> set[str]:
     What Python itself defines is left out: it differs between versions, and the source of the entry names it. So are
     the constructors of enumerations, which enum.py puts there.
     """
-    if not {"new", "construct", "build", "fill"} & set(uses):
+    if not {"new", "construct", "build", "fill", "extend"} & set(uses):
         return set()  # only ever named
     found = set()
     for name in {*ALWAYS, *(name for use in uses for name in BY_USE.get(use, ()))}:

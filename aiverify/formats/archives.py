@@ -119,6 +119,17 @@ def ends_in_zip(file: BinaryIO, size: int) -> bool:
         return has_directory(file, size)
 
 
+def counts_from_start(file: BinaryIO, size: int) -> bool:
+    """Whether the archive that ``file`` ends with counts its offsets from the first byte of the file.
+
+    Readers that allow for no bytes before an archive, as PyTorch's, find only such a one.
+    """
+    try:
+        return not read_zip(file, size).before
+    except ArchiveError:
+        return has_directory(file, size, moved=False)
+
+
 class _Lister:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aiverify.finding import Severity, Unexamined
-from aiverify.formats.archives import ends_in_zip
+from aiverify.formats.archives import counts_from_start, ends_in_zip
 from aiverify.formats.beside import Folder, ends_like_table
 from aiverify.formats.compressed import examine_compressed
 from aiverify.formats.content import Content, on_disk
@@ -75,7 +75,7 @@ def _examine(content: Content, path: str, options: ScanOptions, nesting: Nesting
 def _recognise(content: Content, path: str, folder: Folder | None) -> Format:
     head = bytes(content.data[:HEAD])
     kind = sniff(head, path, content.size)
-    if kind in (Format.EMPTY, Format.TORCH_LEGACY) or is_pickle(head):
+    if kind in (Format.EMPTY, Format.TORCH_LEGACY) or (is_pickle(head) and kind is not Format.SAFETENSORS):
         return kind
     other = _by_structure(content, path, kind, folder) if kind in UNDECIDED else kind
     if other is Format.PICKLE or runs_as_pickle(content.data):
@@ -106,15 +106,21 @@ def _look_behind(
     """Examine what other readers find in a file behind its beginning.
 
     Readers of zip archives look for them from the end, the one of HDF5 at 512 bytes and every power of two above.
+    torch tries tar before it unpickles, and the first header of a tar archive may begin like anything.
     """
+    if kind is not Format.TAR and begins_like_tar(bytes(content.data[:HEAD])):
+        text = f"the file begins as {kind}, and is a tar archive besides"
+        examination.findings.append(finding("AIV402", text, file=path))
+        nesting.look(content, path, examination, path, options, member="tar archive", reader="tar")
     if kind not in (Format.HDF5, *_HOLDERS):
         for start in hdf5_starts(content.data):
             text = f"an HDF5 file begins at byte {start} of the file, which begins as {kind}"
             examination.findings.append(finding("AIV402", text, file=path, offset=start))
             nesting.look(content, path, examination, path, options, member=f"HDF5 at byte {start}", reader="hdf5")
-    if kind in _HOLDERS or (kind in _PICKLED and not any(item.rule == "AIV308" for item in examination.findings)):
+    if kind in _HOLDERS or not ends_in_zip(content.file, content.size):
         return
-    if not ends_in_zip(content.file, content.size):
+    whole = kind in _PICKLED and not any(item.rule == "AIV308" for item in examination.findings)
+    if whole and not counts_from_start(content.file, content.size):
         return
     text = f"a zip archive ends the file, which begins as {kind}"
     examination.findings.append(finding("AIV402", text, file=path))
@@ -137,14 +143,24 @@ def _as_pickle(content: Content, path: str, options: ScanOptions, nesting: Nesti
     return examine_pickle(content.data, path, options, nesting)
 
 
+def _tar(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
+    if is_torch_tar(content.data):
+        from aiverify.formats.torch_tar import examine_tar
+
+        return examine_tar(content.data, path, options)
+    return examine_tar_archive(content, path, options, nesting)
+
+
 _READERS = {
     "content": _examine,
     "torch": _as_torch_loads,
     "pickle": _as_pickle,
     "zip": examine_zip,
+    "tar": _tar,
     "hdf5": READERS[Format.HDF5],
 }
-# Formats that hold archives as their members do, and those that may hold one as a value.
+# Formats that hold archives as their members do, and those that may hold one as a value: it counts its offsets from
+# its own beginning then, and not from that of the file.
 _HOLDERS = frozenset((Format.EMPTY, Format.ZIP, Format.TAR, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE))
 _PICKLED = frozenset((Format.PICKLE, Format.TORCH_LEGACY, Format.NPY))
 
@@ -176,21 +192,13 @@ def _dispatch(content: Content, path: str, kind: Format, options: ScanOptions, n
     return _by_kind(path, kind)
 
 
-def _tar(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
-    if is_torch_tar(content.data):
-        from aiverify.formats.torch_tar import examine_tar
-
-        return examine_tar(content.data, path, options)
-    return examine_tar_archive(content, path, options, nesting)
-
-
 def _npy(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
     from aiverify.formats.arrays import NamedArray, as_checkpoint
     from aiverify.formats.checkpoint import StorageRange
-    from aiverify.formats.numpy import examine_npy, read_array_header
+    from aiverify.formats.numpy import examine_npy, is_single, read_array_header
 
     examination = examine_npy(content.data, path, options, nesting)
-    if not examination.unexamined:
+    if not examination.unexamined and is_single(content.data):  # a twin of the first would lose the others
         array = NamedArray("array", read_array_header(content.data), StorageRange(0, content.size))
         examination.checkpoint = as_checkpoint([array])
     return examination

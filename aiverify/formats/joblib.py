@@ -23,10 +23,12 @@ from typing import cast
 
 from aiverify.formats.tar import leads_out
 from aiverify.pickles.arrays import Arrays, is_sizes
-from aiverify.pickles.graph import Call, CallKind, Dictionary, Global, Graph, Value
+from aiverify.pickles.graph import Call, Dictionary, Global, Graph, Value
 from aiverify.pickles.literals import Plain, is_int
 from aiverify.pickles.machine import Buffer, interpret
+from aiverify.pickles.making import making
 from aiverify.pickles.reading import BrokenStreamError
+from aiverify.pickles.signatures import group_of
 
 _WRAPPERS = frozenset(("joblib.numpy_pickle.NumpyArrayWrapper",))
 _OLD_WRAPPERS = frozenset(
@@ -113,6 +115,8 @@ class RawArrays:
         self.nested.append(graph)
         if graph.failure is not None:
             raise BrokenStreamError("the pickle of an array of objects breaks off")
+        if group_of(graph.root) != "array":  # joblib takes it for one, and so does whoever judges what holds it
+            raise BrokenStreamError("something else than an array in the place of one")
         return graph.end
 
 
@@ -125,13 +129,12 @@ def companion_complaint(name: str) -> tuple[str, str]:
 
 def _wrapper(target: Call) -> tuple[str | None, bool]:
     """The name of the array wrapper that ``target`` makes, if it makes one, and whether it does so as joblib does."""
-    found, ordinary = target.callable, target.args == ()
-    if target.kind is CallKind.REDUCE and isinstance(found, Global) and found.dotted == "copyreg._reconstructor":
-        args = target.args if isinstance(target.args, tuple) else ()
-        found, ordinary = (args[0] if args else None), len(args) == 3
+    made = making(target)
+    found, through = made.maker, made.through
     if not isinstance(found, Global) or found.dotted not in _WRAPPERS | _OLD_WRAPPERS:
         return None, False
-    return found.dotted, ordinary and not target.items and not target.elements
+    ordinary = through is None or through.name == "_reconstructor"
+    return found.dotted, ordinary and made.args == () and not target.items and not target.elements
 
 
 def _attributes(state: Value, keys: frozenset[str]) -> dict[str, Value]:

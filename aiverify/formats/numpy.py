@@ -56,7 +56,10 @@ def read_array_header(data: Buffer) -> ArrayHeader:
 def examine_npy(
     data: Buffer, path: str, options: ScanOptions, nesting: Nesting | None = None, *, member: str | None = None
 ) -> Examination:
-    """Examine the array file in ``data``, and every array that follows it: a loader may go on reading."""
+    """Examine the array file in ``data``, and every array that follows it, as several ``numpy.save`` write them.
+
+    In an archive there is one for each name: what follows it there is a finding.
+    """
     examination = Examination(format=Format.NPY)
     position = 0
     try:
@@ -73,8 +76,9 @@ def examine_npy(
                 position = start + _itemsize(header.descr) * math.prod(header.shape)
             if position == len(data) or bytes(data[position : position + len(MAGIC)]) != MAGIC:
                 break
-            text = f"another array follows at byte {position}"
-            examination.findings.append(finding("AIV308", text, file=path, member=member, offset=position))
+            if member is not None:
+                text = f"another array follows at byte {position}"
+                examination.findings.append(finding("AIV308", text, file=path, member=member, offset=position))
         else:
             raise FormatError(f"more than {_MAX_ARRAYS} arrays")
         if not _has_objects(header.descr) and position != len(data):
@@ -83,6 +87,14 @@ def examine_npy(
         examination.findings.append(finding("AIV404", str(error), file=path, member=member))
         examination.unexamined.append(Unexamined(file=path, member=member, reason=str(error)))
     return examination
+
+
+def is_single(data: Buffer) -> bool:
+    """Whether the array file in ``data`` holds numbers, and nothing behind them. Raises FormatError."""
+    header = read_array_header(data)
+    if _has_objects(header.descr):
+        return False
+    return len(header.raw) + _itemsize(header.descr) * math.prod(header.shape) == len(data)
 
 
 def _header(data: Buffer) -> tuple[dict[str, Literal], int]:

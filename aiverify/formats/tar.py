@@ -228,12 +228,19 @@ def _records(value: bytes) -> Iterator[tuple[str, str]]:
 
 def _checksum_is_right(header: bytes) -> bool:
     try:
-        stated = _number(header[148:156])
-    except FormatError:
+        stated = _checksum(header[148:156])
+    except ValueError:
         return False
     unsigned = sum(header[:148]) + 8 * 32 + sum(header[156:])
     high = sum(byte >= 128 for byte in header[:148] + header[156:])
     return stated in (unsigned, unsigned - 256 * high)  # some writers took bytes for signed
+
+
+def _checksum(field_: bytes) -> int:
+    """As Python's tarfile reads it: signs, underscores and ``0o`` belong to a number, too. Raises ValueError."""
+    if field_[:1] == b"\x80":
+        return int.from_bytes(field_[1:])
+    return int(field_.partition(b"\0")[0].decode("ascii").strip() or "0", 8)
 
 
 def _number(field_: bytes) -> int:

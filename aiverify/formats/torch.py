@@ -87,7 +87,7 @@ class _Reader:
     def _program(self) -> None:
         """Judge the code of TorchScript, if there is any, and trust the classes that it defines in its own pickles."""
         below = f"{self.prefix}/code/"
-        entries = [item for item in self.members.entries if item.name.startswith(below) and item.name.endswith(".py")]
+        entries = [item for item in self.members.entries if _is_source(item.name, below)]
         if not entries:
             return
         from aiverify.formats.torchscript import LOADER, defined, judge_source
@@ -102,7 +102,7 @@ class _Reader:
                     self.members.examination.findings.append(said)
                 else:
                     self.members.examination.unexamined.append(said)
-            classes |= defined(source, entry.name.removeprefix(below))
+            classes |= defined(source, entry.name[len(below) :])
             self.sources.add(entry.name)
         if self.sources:
             trust = self.members.options.trust | classes | LOADER
@@ -196,6 +196,11 @@ def located(entry: Entry) -> StorageRange | str:
     if entry.deflated:
         return StorageRange(entry.start, entry.compressed, inflated=Inflated(entry.size, entry.crc32))
     return f"the entry is compressed by method {entry.method}"
+
+
+def _is_source(name: str, folder: str) -> bool:
+    """Whether PyTorch finds code of a program under ``name``: its reader ignores letter case."""
+    return name.casefold().startswith(folder.casefold()) and name.casefold().endswith(".py")
 
 
 def _is_pickle_name(entry: Entry) -> bool:

@@ -21,15 +21,19 @@ TAIL = EOCD.size + 0xFFFF
 DESCRIPTORS = (12, 16, 20, 24)
 
 
-def has_directory(file: BinaryIO, size: int) -> bool:
-    """Whether a directory stands before the end of an archive that ``file`` ends with, as readers look for it."""
+def has_directory(file: BinaryIO, size: int, *, moved: bool = True) -> bool:
+    """Whether a directory stands before the end of an archive that ``file`` ends with, as readers look for it.
+
+    It may have ``moved`` since its offset was written, or stands where that says.
+    """
     length = min(size, TAIL)
     file.seek(size - length)
     tail = file.read(length)
     found = tail.rfind(EOCD_SIGN, 0, max(0, len(tail) - EOCD.size + len(EOCD_SIGN)))
     if found < 0:
         return False
-    place = size - length + found - EOCD.unpack_from(tail, found)[5]
+    stated = EOCD.unpack_from(tail, found)
+    place = size - length + found - stated[5] if moved else stated[6]
     file.seek(max(0, place))
     at_its_place = place >= 0 and file.read(len(CENTRAL_SIGN)) == CENTRAL_SIGN
     locator = tail[max(0, found - EOCD64_LOCATOR.size) : found]

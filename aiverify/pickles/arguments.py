@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from aiverify.pickles.arrays import Arrays, check_dtype, check_masked, check_reconstruct
-from aiverify.pickles.graph import Call, Dictionary, Global, Value
-from aiverify.pickles.literals import Plain, attribute_pairs, attributes, is_bytes, is_encoding, is_int
+from aiverify.pickles.graph import Blob, Call, Dictionary, Global, Value
+from aiverify.pickles.literals import Hashing, Plain, attribute_pairs, attributes, is_bytes, is_encoding, is_int
+from aiverify.pickles.making import making
 from aiverify.pickles.randomness import Randomness
 from aiverify.pickles.signatures import Kinds
 from aiverify.pickles.tables import Entry
@@ -26,7 +27,11 @@ _FACTORIES = frozenset(
         *("collections.OrderedDict", "collections.Counter"),
     )
 )
+_HASHES = "tuples in tuples that a loader hashes for very long, or too deep"
 _FRACTION = re.compile(r"-?[0-9]+(?:/[0-9]+)?")
+_IGNORES_CASE = re.compile(r"\(\?[A-Za-z]*i")
+_MAX_PATTERN, _MAX_RANGES = 100_000, 200
+_LARGE_PATTERN = "a regular expression that takes very long to compile"
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 
 
@@ -36,6 +41,7 @@ class Checker:
     def __init__(self) -> None:
         plain = Plain()
         self._plain = plain
+        self._hashing = Hashing()
         self._arrays = Arrays(plain)
         self._kinds = Kinds(plain)
         self._random = Randomness(self._arrays, self._kinds)
@@ -44,6 +50,7 @@ class Checker:
         self._rules: Mapping[str, Rule] = {
             **ARGUMENT_RULES,
             "plain": self._only_plain,
+            "members": self._members,
             "pairs": self._pairs,
             "frombuffer": self._arrays.frombuffer,
             "scalar": self._arrays.scalar,
@@ -68,6 +75,22 @@ class Checker:
         if any(self._kinds.accepts(signature, args) for signature in rule):
             return None
         return f"other arguments than ({') or ('.join(rule)})"
+
+    def changes(self, entry: Entry, call: Call) -> str | None:
+        """What is wrong with the states and the items that ``call`` is given; ``None`` when nothing is."""
+        return self.states(entry, call) or self._items(entry, call)
+
+    def _items(self, entry: Entry, call: Call) -> str | None:
+        if entry.items is None:
+            return None
+        filled = making(call).filled
+        keys, values = entry.items
+        for key, value in (*call.items, *(filled.pairs if isinstance(filled, Dictionary) else ())):
+            if not self._kinds.fits(key, keys):
+                return f"a key that is something else than {keys}"
+            if not self._kinds.fits(value, values):
+                return f"an item that is something else than {values}"
+        return None
 
     def states(self, entry: Entry, call: Call) -> str | None:
         """What is wrong with the BUILD states of ``call``; ``None`` when nothing is."""
@@ -105,6 +128,11 @@ class Checker:
     def _only_plain(self, args: Sequence[Value]) -> str | None:
         return None if self._plain(tuple(args)) else "an argument that is not a plain value"
 
+    def _members(self, args: Sequence[Value]) -> str | None:
+        """What becomes the members of a set, or the keys of a counter: plain values, which are hashed."""
+        listed = args[0] if args and isinstance(args[0], list | tuple) else ()
+        return self._only_plain(args) or (None if self._hashing(listed) else _HASHES)
+
     def _pairs(self, args: Sequence[Value]) -> str | None:
         """Nothing, a dict, or as Python 2 writes it a list of keys and values; its keys are hashed."""
         if not args or (len(args) == 1 and isinstance(args[0], Dictionary)):
@@ -113,7 +141,9 @@ class Checker:
             return "unexpected arguments"
         known = self._pair_lists.get(id(args[0]))
         if known is None:
-            known = self._pair_lists[id(args[0])] = all(map(self._is_pair, args[0]))
+            known = self._pair_lists[id(args[0])] = all(map(self._is_pair, args[0])) and self._hashing(
+                pair[0] for pair in args[0] if isinstance(pair, tuple | list)
+            )
         return None if known else "unexpected arguments"
 
     def _is_pair(self, pair: Value) -> bool:
@@ -161,6 +191,17 @@ def _fraction(args: Sequence[Value]) -> str | None:
     return None if ok else "something else than two integers"
 
 
+def _pattern(args: Sequence[Value]) -> str | None:
+    """A regular expression and its flags. With letter case ignored, each range of letters is gone through."""
+    pattern, flags = args if len(args) == 2 else (None, None)
+    if not isinstance(flags, int) or not is_int(flags) or not (isinstance(pattern, str) or is_bytes(pattern)):
+        return "something else than a regular expression and flags"
+    if isinstance(pattern, str) and (flags & re.IGNORECASE or _IGNORES_CASE.search(pattern)):
+        return None if len(pattern) <= _MAX_PATTERN and pattern.count("-") <= _MAX_RANGES else _LARGE_PATTERN
+    length = len(pattern) if isinstance(pattern, str) else pattern.length if isinstance(pattern, Blob) else 0
+    return None if length <= _MAX_PATTERN else _LARGE_PATTERN
+
+
 def _zone(args: Sequence[Value]) -> str | None:
     """The key of a time zone, which becomes a path below the zone data, and whether to use the cache."""
     ok = len(args) == 2 and isinstance(args[0], str) and _ZONE.fullmatch(args[0]) and args[1] in (True, 1)
@@ -176,6 +217,7 @@ ARGUMENT_RULES: Mapping[str, Rule] = {
     "created": _created,
     "fraction": _fraction,
     "zone": _zone,
+    "pattern": _pattern,
     "ndarray": check_reconstruct,
     "masked": check_masked,
     "dtype": check_dtype,

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from aiverify.pickles.graph import Call, Dictionary, Global, OutOfBand, Value
-from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int
+from aiverify.pickles.graph import Blob, Call, Dictionary, Global, OutOfBand, Value
+from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int, is_literal
+from aiverify.pickles.signatures import group_of
 
 ARRAY_CLASSES = frozenset(
     ("numpy.ndarray", "numpy.matrix", "numpy.matrixlib.defmatrix.matrix", "numpy.rec.recarray", "numpy.recarray")
@@ -26,7 +27,9 @@ MASKED_CLASSES = frozenset(("numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray")
 _CODE = re.compile(r"[<>|=]?([?biufcSaUVOMm])([0-9]{1,9})")
 _ORDERS = ("<", ">", "|", "=")
 _POINTER = 8
+_UTF8 = ("utf-8", "surrogatepass")
 _MAX_DEPTH = 8
+_MAX_PARTS = 10_000
 MAX_DIMENSIONS = 64
 # Bits of a dtype's flags: ITEM_REFCOUNT, LIST_PICKLE, NEEDS_INIT, NEEDS_PYAPI. Source: numpy/ndarraytypes.h
 _OBJECT_FLAGS = 1 | 2 | 8 | 16
@@ -35,10 +38,14 @@ _REFERENCES = 1 | 2
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element type: its size in bytes, and whether it holds Python objects."""
+    """An element type: its size in bytes, whether it holds Python objects, and of how many types it is made.
+
+    A type that stands in several fields counts as often: hashing or comparing goes through all of them.
+    """
 
     size: int
     objects: bool
+    parts: int = 1
 
 
 class Arrays:
@@ -88,44 +95,44 @@ class Arrays:
             return None
         if width != (size if kind in "SaUV" else -1):
             return None
-        objects = self._inner_objects(kind, size, (base, names, fields), depth)
-        if objects is None:
+        element = self._of_parts(kind, size, (base, names, fields), depth)
+        if element is None or element.parts > _MAX_PARTS:
             return None
         flags = cast("int", flags)
-        sound = flags & _OBJECT_FLAGS == _OBJECT_FLAGS if objects else not flags & _REFERENCES
-        return Element(size, objects) if sound else None
+        sound = flags & _OBJECT_FLAGS == _OBJECT_FLAGS if element.objects else not flags & _REFERENCES
+        return element if sound else None
 
-    def _inner_objects(self, kind: str, size: int, parts: tuple[Value, Value, Value], depth: int) -> bool | None:
-        """Whether the parts of an element hold objects; ``None`` if they do not fit into it."""
+    def _of_parts(self, kind: str, size: int, parts: tuple[Value, Value, Value], depth: int) -> Element | None:
+        """The element of ``size`` bytes that is made of these parts; ``None`` if they do not fit into it."""
         base, names, fields = parts
         if kind != "V" or (base is None and names is None and fields is None):
             sound = base is None and names is None and fields is None and (kind != "O" or size == _POINTER)
-            return kind == "O" if sound else None
+            return Element(size, kind == "O") if sound else None
         if base is not None:
             return self._subarray(size, base, depth) if names is None and fields is None else None
         return self._fields(size, names, fields, depth)
 
-    def _subarray(self, size: int, base: Value, depth: int) -> bool | None:
+    def _subarray(self, size: int, base: Value, depth: int) -> Element | None:
         if not isinstance(base, tuple) or len(base) != 2 or not is_sizes(base[1]):
             return None
         inner = self.element(base[0], depth - 1)
         fits = inner is not None and inner.size * math.prod(cast("tuple[int, ...]", base[1])) == size
-        return inner.objects if inner is not None and fits else None
+        return Element(size, inner.objects, 1 + inner.parts) if inner is not None and fits else None
 
-    def _fields(self, size: int, names: Value, fields: Value, depth: int) -> bool | None:
+    def _fields(self, size: int, names: Value, fields: Value, depth: int) -> Element | None:
         if not isinstance(names, tuple) or not isinstance(fields, Dictionary):
             return None
         if not {name for name in names if isinstance(name, str)} <= {k for k, _ in fields.pairs if isinstance(k, str)}:
             return None
-        objects = False
+        objects, parts = False, 1
         for key, field in fields.pairs:
             if not isinstance(key, str) or not isinstance(field, tuple) or len(field) not in (2, 3):
                 return None
             inner, offset = self.element(field[0], depth - 1), field[1]
             if inner is None or not isinstance(offset, int) or not 0 <= offset <= size - inner.size:
                 return None
-            objects |= inner.objects
-        return objects if all(isinstance(name, str) for name in names) else None
+            objects, parts = objects or inner.objects, parts + inner.parts
+        return Element(size, objects, parts) if all(isinstance(name, str) for name in names) else None
 
     # Rules for arguments and states
 
@@ -140,16 +147,19 @@ class Arrays:
         element, content = self.element(state[-3]), state[-1]
         if element is None or not isinstance(state[-2], bool | int):
             return "a state that numpy does not write"
-        if isinstance(content, list) if element.objects else is_bytes(content) or isinstance(content, str):
-            return None
-        return "content of another kind than its element type"
+        if not (isinstance(content, list) if element.objects else is_bytes(content) or isinstance(content, str)):
+            return "content of another kind than its element type"
+        count = math.prod(cast("tuple[int, ...]", state[-4]))
+        # numpy makes room for all elements before it looks, and its type may have had another size by then.
+        fits = _length(content) == count * (1 if element.objects else element.size)
+        return None if fits else "content of another length than its shape and element type"
 
     def masked_state(self, state: Value) -> str | None:
         """What is wrong with the BUILD state of a masked array: an array's, then mask and fill value."""
         if not isinstance(state, tuple) or len(state) != 7:
             return "a state that numpy does not write"
         mask, fill = state[5:]
-        sound = is_bytes(mask) and (not isinstance(fill, Global))
+        sound = is_bytes(mask) and (is_literal(fill) or group_of(fill) in ("array", "scalar"))
         return self.array_state(state[:5]) if sound else "a state that numpy does not write"
 
     def frombuffer(self, args: Sequence[Value]) -> str | None:
@@ -165,6 +175,18 @@ class Arrays:
         element = self.element(args[0]) if len(args) == 2 else None
         ok = element is not None and not element.objects and (is_bytes(args[1]) or isinstance(args[1], str))
         return None if ok else "something else than an element type and bytes"
+
+
+def _length(content: Value) -> int:
+    """The number of elements of a list, or of bytes."""
+    if isinstance(content, Blob):
+        return content.length
+    if isinstance(content, list | str):
+        return len(content)
+    args = content.args if isinstance(content, Call) and isinstance(content.args, tuple) else ()
+    if len(args) != 2 or not isinstance(args[0], str):
+        return 0
+    return len(args[0]) if args[0].isascii() or str(args[1]).startswith("latin") else len(args[0].encode(*_UTF8))
 
 
 def is_sizes(value: Value) -> bool:

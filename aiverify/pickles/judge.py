@@ -32,6 +32,7 @@ _WORDS = {
     Use.CONSTRUCT: "called",
     Use.BUILD: "given state",
     Use.FILL: "filled",
+    Use.EXTEND: "appended to",
     Use.HASH: "hashed",
     Use.ARGUMENT: "passed to a call",
     Use.PERSISTENT: "named in a persistent id",
@@ -127,7 +128,7 @@ class _Judgement:
                 _, name, entry = makers[id(maker)]
                 if entry is None or name in self.trust or (made is not None and attribute(call) is not None):
                     continue
-                complaint = checker.arguments(entry, args, kwargs) or checker.states(entry, call) or ""
+                complaint = checker.arguments(entry, args, kwargs) or checker.changes(entry, call) or ""
                 if entry.native is not None:
                     native.setdefault(name, (entry, call))
             if complaint and (name, complaint) not in said:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aiverify.pickles.graph import Blob, Call, CallKind, Dictionary, Global, SetNode, Value
 
 _MAX_ATTRIBUTES = 1000
+_LARGEST = 1 << (1 << 16)
+_HASHING = 1 << 26  # elements that a loader hashes for the keys of one graph: about a second of its time
+_DEEPEST_KEY = 100
 _CALLS = frozenset((CallKind.REDUCE, CallKind.INST, CallKind.OBJ))
 _CODECS = ("latin1", "latin-1", "ascii", "utf-8", "utf8")
 
 
 def is_int(value: Value) -> bool:
-    """Whether ``value`` is an integer, and no bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether ``value`` is an integer, no bool, and none so long that a library computes with it for minutes."""
+    return isinstance(value, int) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
 
 
 def is_call(value: Value, *names: str) -> bool:
@@ -25,6 +28,11 @@ def is_call(value: Value, *names: str) -> bool:
         and "." not in value.callable.name
         and value.callable.dotted in names
     )
+
+
+def is_literal(value: Value) -> bool:
+    """Whether ``value`` is a number, text, bytes or ``None``."""
+    return value is None or isinstance(value, bool | int | float | str) or is_bytes(value)
 
 
 def is_bytes(value: Value) -> bool:
@@ -41,6 +49,11 @@ def is_bytes(value: Value) -> bool:
 def is_encoding(args: tuple[Value, ...]) -> bool:
     """Whether ``args`` are text and one of the codecs that picklers use."""
     return len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str) and args[1] in _CODECS
+
+
+def is_special(name: str) -> bool:
+    """Whether ``name`` is one that the interpreter and libraries look for on objects."""
+    return name.startswith("__") and name.endswith("__")
 
 
 def attribute_pairs(state: Value) -> Sequence[tuple[Value, Value]] | None:
@@ -63,7 +76,7 @@ def attributes(state: Value, allowed: frozenset[str] | None = None) -> str | Non
     if len(pairs) > _MAX_ATTRIBUTES:
         return f"a state of {len(pairs)} attributes"
     for key, _ in pairs:
-        if not isinstance(key, str) or (key.startswith("__") and key.endswith("__")):
+        if not isinstance(key, str) or is_special(key):
             return "a state with special attribute names"
         if allowed is not None and key not in allowed:
             return f"the state key {key[:80]!r}"
@@ -88,7 +101,7 @@ class Plain:
             item = pending.pop()
             inner = _contents(item)
             if inner is None:
-                plain = item is None or isinstance(item, bool | int | float | str) or is_bytes(item)
+                plain = is_literal(item)
                 continue
             known = self._known.get(id(item))
             if known is None:
@@ -100,6 +113,31 @@ class Plain:
         if not plain:
             self._known.update(dict.fromkeys(walked, False))
         return plain
+
+
+class Hashing:
+    """Tells whether a loader hashes keys within reasonable time: the hash of a tuple is computed anew each time."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+        self._spent = 0
+
+    def __call__(self, keys: Iterable[Value]) -> bool:
+        """Whether ``keys``, and all that were asked about before, are."""
+        for key in keys:
+            if isinstance(key, tuple):
+                self._spent += self._weight(key, _DEEPEST_KEY)
+        return self._spent <= _HASHING
+
+    def _weight(self, key: tuple[Value, ...], depth: int) -> int:
+        """How many elements a hash of ``key`` visits; as if very many when it lies too deep."""
+        if not depth:
+            return _HASHING + 1
+        known = self._known.get(id(key))
+        if known is None:
+            inner = sum(self._weight(item, depth - 1) if isinstance(item, tuple) else 1 for item in key)
+            known = self._known[id(key)] = min(inner + 1, _HASHING + 1)
+        return known
 
 
 def _contents(value: Value) -> list[Value] | None:

@@ -4,10 +4,14 @@ A signature is written as its kinds with commas between them: ``int, array, text
 (may be missing, with all that follow) or ``*`` (any number of them, the last one). A kind is one of
 
 - ``none bool int float text bytes bytearray list dict tuple``: a literal of that type;
-- ``plain``: a literal, or a container of literals; ``sizes``: a tuple of integers; ``names``: a list of lists of text;
+- ``plain``: a literal, or a container of literals; ``sizes``: a tuple of integers; ``texts``: a list of text, and
+  ``names`` a list of such lists, neither empty nor very long;
+- ``name``: text that is no special name; ``named``: a dict of such names; ``label``: a literal, a tuple of a few
+  literals, or an object that may be a key;
+- ``[KINDS]`` and ``(KINDS)``: a list, and a tuple, of nothing else;
 - ``empty``: ``None``, ``False``, or a container that holds nothing;
 - ``callable``: a name that may be held as a value;
-- ``{a b:KINDS}``: a dict literal of no other keys than these;
+- ``{a; b:KINDS}``: a dict literal of no other keys than these;
 - ``'text'``: exactly this text;
 - ``class GROUP``: the name of an entry of that group;
 - ``GROUP``: an object that an entry of that group made;
@@ -17,12 +21,11 @@ A signature is written as its kinds with commas between them: ``int, array, text
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiverify.pickles.graph import Blob, Call, Dictionary, Global, SetNode, Value
-from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int
+from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int, is_special
 from aiverify.pickles.making import making
 from aiverify.pickles.tables import Use, entry_of
 
@@ -43,7 +46,7 @@ class Parameter:
 def parameters(signature: str) -> tuple[Parameter, ...]:
     """``signature``, taken apart. Raises ValueError for one that is not written as above."""
     made: list[Parameter] = []
-    for part in filter(None, signature.split(", ")):
+    for part in filter(None, _parts(signature, ",")):
         kinds = part.rstrip("?*")
         parameter = Parameter(kinds, part.endswith("?"), part.endswith("*"))
         late = bool(made) and (made[-1].repeated or (made[-1].optional and not parameter.optional))
@@ -55,14 +58,28 @@ def parameters(signature: str) -> tuple[Parameter, ...]:
 
 @functools.cache
 def alternatives(kinds: str) -> tuple[str, ...]:
-    """The kinds that ``kinds`` lists, a dict with its keys being one."""
-    return tuple(part.strip() for part in re.split(r"\|(?![^{]*\})", kinds))
+    """The kinds that ``kinds`` lists, one in brackets being one."""
+    return _parts(kinds, "|")
+
+
+def _parts(text: str, separator: str) -> tuple[str, ...]:
+    """``text``, taken apart at each ``separator`` that is in no brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "{[(") - (character in "}])")
+        if character == separator and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if depth:
+        raise ValueError(f"{text!r} is not a signature")
+    return tuple(part.strip() for part in parts)
 
 
 @functools.cache
-def _keys(kind: str) -> Mapping[str, str]:
+def keys_of(kind: str) -> Mapping[str, str]:
     """The keys of a dict kind, and the kinds of their values."""
-    pairs = (item.partition(":") for item in kind[1:-1].split(" ") if item)
+    pairs = (item.partition(":") for item in _parts(kind[1:-1], ";") if item)
     return {key: kinds or "any" for key, _, kinds in pairs}
 
 
@@ -74,6 +91,7 @@ class Kinds:
             **_LITERALS,
             "plain": plain,
         }
+        self._sequences: dict[tuple[int, str], bool] = {}
 
     def accepts(self, signature: str, args: Sequence[Value]) -> bool:
         """Whether ``args`` are what ``signature`` asks for."""
@@ -100,10 +118,20 @@ class Kinds:
         if kind.startswith("'"):
             return isinstance(value, str) and value == kind[1:-1]
         if kind.startswith("{"):
-            return self._holds(value, _keys(kind))
+            return self._holds(value, keys_of(kind))
+        if kind.startswith(("[", "(")):
+            wanted = list if kind[0] == "[" else tuple
+            return isinstance(value, wanted) and self._all(value, kind[1:-1])
         if kind.startswith("class "):
             return isinstance(value, Global) and _group(value) == kind.removeprefix("class ")
         return group_of(value) == kind
+
+    def _all(self, values: Sequence[Value], kinds: str) -> bool:
+        """Whether every one of ``values`` is of ``kinds``; a sequence that is shared is looked at once."""
+        known = self._sequences.get((id(values), kinds))
+        if known is None:
+            known = self._sequences[id(values), kinds] = all(self.fits(value, kinds) for value in values)
+        return known
 
     def _holds(self, value: Value, keys: Mapping[str, str]) -> bool:
         return (
@@ -139,13 +167,44 @@ def is_empty(value: Value) -> bool:
     return value is None or value is False or (isinstance(value, tuple | list) and not value)
 
 
+def _is_name(value: Value) -> bool:
+    return isinstance(value, str) and not is_special(value)
+
+
+def _is_named(value: Value) -> bool:
+    """A dict whose keys are attributes to the object that holds it."""
+    if isinstance(value, Dictionary):
+        return all(_is_name(key) for key, _ in value.pairs)
+    if not isinstance(value, Call) or not is_call(value, "collections.OrderedDict"):
+        return False
+    given = value.args[0] if isinstance(value.args, tuple) and value.args else ()
+    given = [key for key, _ in given.pairs] if isinstance(given, Dictionary) else given
+    listed = given if isinstance(given, list) else []
+    keys = [pair[0] if isinstance(pair, list | tuple) and pair else pair for pair in listed]
+    return all(map(_is_name, (*keys, *(key for key, _ in value.items))))
+
+
+def _is_label(value: Value) -> bool:
+    if isinstance(value, tuple):
+        return len(value) <= _MAX_SIZES and all(not isinstance(item, tuple) and _is_label(item) for item in value)
+    if isinstance(value, Call):
+        maker = making(value).maker
+        entry = entry_of(maker) if isinstance(maker, Global) else None
+        return entry is not None and Use.HASH in entry.uses
+    return value is None or isinstance(value, bool | int | float | str | Blob)
+
+
 def _is_callable(value: Value) -> bool:
     entry = entry_of(value) if isinstance(value, Global) else None
     return entry is not None and Use.REFERENCE in entry.uses
 
 
 def _is_texts(value: Value) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+    return isinstance(value, list) and 0 < len(value) <= _MAX_KEYS and all(isinstance(item, str) for item in value)
+
+
+def _is_names(value: Value) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= _MAX_KEYS and all(map(_is_texts, value))
 
 
 def _is_bytearray(value: Value) -> bool:
@@ -163,7 +222,11 @@ _LITERALS: Mapping[str, Callable[[Value], bool]] = {
     "list": lambda value: isinstance(value, list),
     "dict": lambda value: isinstance(value, Dictionary),
     "tuple": lambda value: isinstance(value, tuple),
-    "names": lambda value: isinstance(value, list) and bool(value) and all(map(_is_texts, value)),
+    "name": _is_name,
+    "named": _is_named,
+    "texts": _is_texts,
+    "names": _is_names,
+    "label": _is_label,
     "sizes": lambda value: isinstance(value, tuple) and len(value) <= _MAX_SIZES and all(map(is_int, value)),
     "empty": is_empty,
     "callable": _is_callable,

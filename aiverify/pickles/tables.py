@@ -26,6 +26,7 @@ class Use(enum.StrEnum):
     CONSTRUCT = "construct"
     BUILD = "build"
     FILL = "fill"
+    EXTEND = "extend"
     HASH = "hash"
     ARGUMENT = "argument"
     PERSISTENT = "persistent"
@@ -36,8 +37,9 @@ class Entry:
     """What one trusted global may be used for.
 
     ``arguments`` and ``state`` each name a rule of ``arguments.py``, or list signatures (``signatures.py``). ``keys``
-    are the attribute names that a state may set, ``holds`` what some of them must hold. ``group`` is a name under which
-    signatures speak of the entry; ``native`` says what native code reads out of the state, if it does.
+    are the attribute names that a state may set, ``holds`` what some of them must hold. ``items`` are the kinds of the
+    keys and of the values that ``fill`` may set. ``group`` is a name under which signatures speak of the entry;
+    ``native`` says what native code reads out of the state, if it does.
     """
 
     uses: frozenset[Use]
@@ -45,6 +47,7 @@ class Entry:
     state: str | tuple[str, ...] | None = None
     keys: frozenset[str] = frozenset()
     holds: Mapping[str, str] = field(default_factory=dict)
+    items: tuple[str, str] | None = None
     group: str | None = None
     native: str | None = None
     reason: str
@@ -110,6 +113,7 @@ def _entries(file: str) -> Mapping[str, Entry]:
             state=_rule(raw.get("state")),
             keys=frozenset(raw.get("keys", ())),
             holds=raw.get("holds", {}),
+            items=(raw["items"]["keys"], raw["items"]["values"]) if "items" in raw else None,
             group=raw.get("group"),
             native=raw.get("native"),
             reason=raw["reason"],
@@ -137,6 +141,8 @@ def names_of(raw: Mapping[str, Any]) -> list[str]:
 
 def entry_of(found: Global) -> Entry | None:
     """The entry of ``found``. A name with a dot walks through attributes: it is trusted only if it says so itself."""
+    if ":" in (found.module or ""):
+        return None  # a file may be called so, and imported
     return trusted().get(f"{found.module}:{found.name}" if "." in found.name else found.dotted)
 
 

@@ -129,9 +129,11 @@ class _Search:
             if call.states:
                 self._value(maker, Use.BUILD)
                 self._values(call.states, Use.REFERENCE)
-            if call.items or call.elements:
+            if call.items:
                 self._value(maker, Use.FILL)
                 self._pairs(call.items)
+            if call.elements:
+                self._value(maker, Use.EXTEND)
                 self._values(call.elements, Use.HASH if _is_set(maker) else Use.REFERENCE)
 
     def _handed_on(self, call: Call) -> Value:
@@ -141,7 +143,7 @@ class _Search:
         self._value(made.maker, made.use)
         self._arguments(call.args, created=made.through is not None)
         if made.filled is not None:
-            self._value(made.maker, Use.FILL)
+            self._value(made.maker, Use.EXTEND if isinstance(made.filled, list) else Use.FILL)
         return made.maker
 
     def _arguments(self, args: Value, *, created: bool = False) -> None:

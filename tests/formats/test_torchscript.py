@@ -1,5 +1,7 @@
 """TorchScript: what torch itself writes for models that compute, and for ones that reach for files."""
 
+import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from aiverify.api import scan
 from aiverify.formats.torchscript import judge_source
 
 
@@ -30,6 +33,22 @@ class Saves(torch.nn.Module):
 class Maps(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + torch.from_file("read-by-a-model", shared=False, size=1)
+
+
+def _saved(module: torch.nn.Module) -> tuple[dict[str, bytes], str]:
+    """The entries of the program of ``module``, and which of them is the code of the module itself."""
+    saved = io.BytesIO()
+    torch.jit.save(torch.jit.script(module), saved)
+    with zipfile.ZipFile(saved) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    (own,) = [name for name in entries if name.endswith("test_torchscript.py")]
+    return entries, own
+
+
+def _packed(entries: dict[str, bytes], place: Path) -> None:
+    with zipfile.ZipFile(place, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
 
 
 def rules(module: torch.nn.Module, folder: Path) -> list[str]:
@@ -71,6 +90,60 @@ def test_a_model_that_reaches_for_files_is_said(tmp_path: Path, module: Callable
 )
 def test_an_operator_is_judged_by_its_library(source: bytes, rule: str) -> None:
     assert [item.rule for item in judge_source(source, "m.pt", "m/code/a.py")] == [rule]
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ("t = torch\n    t.save(x, {0})", "AIV412"),
+        ("o = ops.aten\n    o.save(x, {0})", "AIV412"),
+        ("(torch).save(x, {0})", "AIV412"),
+        ("torch.\\\nsave(x, {0})", "AIV412"),
+        ("_0 = (torch. # nothing\n      save)(x, {0})", "AIV412"),
+        ('_0 = "#"\n    (torch).save(x, {0}) # "', "AIV412"),
+        ('_0 = getattr(torch, "save")(x, {0})', "AIV412"),
+        ('_0 = getattr(torch, "sa" "ve")(x, {0})', "AIV413"),
+        ('_0 = getattr(torch, "\\x73ave")(x, {0})', "AIV413"),
+        ('g = getattr\n    _0 = g(torch, "sa" "ve")(x, {0})', "AIV413"),
+    ],
+)
+def test_a_name_is_found_however_it_is_written(body: str, rule: str, tmp_path: Path) -> None:
+    """Those that PyTorch takes write a file, which shows that they are alive."""
+    entries, own = _saved(Computes())
+    written, place = tmp_path / "written", tmp_path / "model.pt"
+    line = f"    {body.format(json.dumps(str(written)))}\n    return "
+    source = entries[own] = entries[own].replace(b"    return ", line.encode(), 1)
+    _packed(entries, place)
+    try:
+        torch.jit.load(place)(torch.ones(4))
+    except RuntimeError:
+        pytest.skip("this version of PyTorch does not take it")
+    finally:
+        assert rule in {item.rule for item in judge_source(source, "m.pt", "m/code/a.py")}
+    assert written.exists()
+
+
+def test_code_is_found_in_any_letter_case(tmp_path: Path) -> None:
+    place = tmp_path / "model.pt"
+    entries, own = _saved(Saves())
+    _packed(
+        {own.replace("code", "CODE").replace(".py", ".PY") if name == own else name: entries[name] for name in entries},
+        place,
+    )
+    torch.jit.load(place)
+    assert any(item.rule == "AIV412" for item in scan(place, engines=()).findings)
+
+
+def test_what_ordinary_code_writes_hides_nothing() -> None:
+    source = b"""class A(Module):
+  a : __torch__.torch.nn.modules.linear.Linear
+  b : __torch__.torch.classes.quantized.LinearPackedParamsBase
+  def forward(self: __torch__.A, x: Tensor) -> Tensor:
+    y = getattr(getattr(self.layers, "0"), "1")
+    z = torch.format("saved {} \\"ops\\"", ops.prim.NumToTensor(1))
+    return (y).forward(x, )
+"""
+    assert judge_source(source, "m.pt", "m/code/a.py") == []
 
 
 def test_a_comment_calls_nothing() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.mutations.breaks import JUDGEMENT, Break
 
-USES = ("reference", "new", "construct", "build", "fill", "hash", "argument", "persistent")
+USES = ("reference", "new", "construct", "build", "fill", "extend", "hash", "argument", "persistent")
 
 
 def judgement_breaks() -> Iterator[Break]:

@@ -11,7 +11,7 @@ from special_methods import resolve, special_methods
 
 from aiverify.pickles.arguments import ARGUMENT_RULES, Checker
 from aiverify.pickles.graph import Call, CallKind, Dictionary, Global
-from aiverify.pickles.signatures import KINDS, alternatives, parameters
+from aiverify.pickles.signatures import KINDS, alternatives, keys_of, parameters
 from aiverify.pickles.tables import FILES, Entry, Use, danger, names_of, trusted
 
 DATA = resources.files("aiverify.pickles").joinpath("data")
@@ -22,9 +22,9 @@ ENTRIES = [
     for entry in tomllib.loads(DATA.joinpath("trusted", f"{file}.toml").read_text("utf-8"))["entry"]
 ]
 DANGERS = tomllib.loads(DATA.joinpath("dangerous.toml").read_text("utf-8"))["danger"]
-CHECKED_ELSEWHERE = {"plain", "pairs", "frombuffer", "scalar"}
+CHECKED_ELSEWHERE = {"plain", "members", "pairs", "frombuffer", "scalar"}
 STATE_RULES = {"keys", "attributes", "ndarray", "masked", "dtype", "random"}
-FIELDS = {"names", "uses", "arguments", "state", "keys", "holds", "group", "native", "runs", "historical"}
+FIELDS = {"names", "uses", "arguments", "state", "keys", "holds", "items", "group", "native", "runs", "historical"}
 GROUPS = {entry["group"] for entry in ENTRIES if "group" in entry}
 
 
@@ -69,20 +69,25 @@ def test_whatever_may_be_called_or_given_state_has_a_rule_for_it(entry):
     assert entry.get("holds", {}).keys() <= set(entry.get("keys", entry.get("holds", {})))
 
 
-def kinds_in(signature: str) -> set[str]:
-    return {kind for parameter in parameters(signature) for kind in alternatives(parameter.kinds)}
+def kinds_in(kinds: str) -> set[str]:
+    """The kinds that ``kinds`` is made of, inside of brackets as well."""
+    found = set()
+    for kind in alternatives(kinds):
+        if kind.startswith("{"):
+            inside = list(keys_of(kind).values())
+        else:
+            inside = [kind[1:-1]] if kind.startswith(("[", "(")) else []
+        found |= set().union(*map(kinds_in, inside)) if inside else {kind}
+    return found
 
 
 @each_entry
 def test_signatures_speak_of_kinds_and_groups_that_exist(entry):
     kinds = set()
     for signature in [*signatures(entry, "arguments"), *signatures(entry, "state")]:
-        kinds |= kinds_in(signature)
-    for held in entry.get("holds", {}).values():
-        kinds |= set(alternatives(held))
-    for kind in [kind for kind in kinds if kind.startswith("{")]:
-        kinds.remove(kind)
-        kinds |= {inner for pair in kind[1:-1].split() for inner in (pair.partition(":")[2] or "any").split("|")}
+        kinds |= set().union(*(kinds_in(parameter.kinds) for parameter in parameters(signature)))
+    for held in [*entry.get("holds", {}).values(), *entry.get("items", {}).values()]:
+        kinds |= kinds_in(held)
     unknown = {kind.removeprefix("class ") for kind in kinds if not kind.startswith("'")} - KINDS - GROUPS
     assert unknown == set()
 
@@ -143,6 +148,17 @@ def test_every_name_is_there_and_runs_only_the_methods_that_its_entry_lists(entr
     assert runs == set(entry.get("runs", ()))
     callable_use = {"new", "construct"} & set(entry["uses"])
     assert all(callable(thing) for thing in found.values()) or not callable_use
+
+
+@each_entry
+def test_objects_whose_attributes_a_file_may_choose_are_asked_for_none_that_a_loader_calls(entry):
+    """``append``, ``extend``, ``add`` and ``__setstate__`` are looked up on the object, and so by ``__getattr__``."""
+    made_up = [method.rpartition(".")[0] for method in entry.get("runs", ()) if method.endswith(".__getattr__")]
+    assert "extend" not in entry["uses"] or not made_up
+    if "fill" in entry["uses"] and made_up:
+        assert entry["items"]["keys"] == "name"
+    if {"fill", "build"} <= set(entry["uses"]) and made_up:
+        assert all("__setstate__" in dir(resolve(name)) for name in names_of(entry))
 
 
 @pytest.mark.parametrize("entry", [entry for entry in INSTALLED if "keys" in entry], ids=first)

@@ -23,7 +23,8 @@ def grave(value: bytes, **options) -> list[str]:
 
 def array(code: str = "f8") -> bytes:
     made = b.call("numpy._core.multiarray._reconstruct", b.named("numpy.ndarray"), b.tup(b.number(0)), b.blob(b"b"))
-    return b.build(made, b.tup(b.number(1), b.tup(b.number(1)), b.dtype(code), FALSE, b.blob(b"A" * 8)))
+    content = b.blob(b"A" * int(code[1:]))
+    return b.build(made, b.tup(b.number(1), b.tup(b.number(1)), b.dtype(code), FALSE, content))
 
 
 def made(class_: str, *state: tuple[str, bytes]) -> bytes:
@@ -51,6 +52,33 @@ def keyed(key: bytes) -> bytes:
     return b.dct((key, NONE))
 
 
+def array_of() -> bytes:
+    return b.call("numpy._core.multiarray._reconstruct", b.named("numpy.ndarray"), b.tup(b.number(0)), b.blob(b"b"))
+
+
+def doubled(times: int) -> bytes:
+    """A tuple of two, each of which is the same tuple of two, and so on."""
+    return b")" + b"".join(b"q%c0h%ch%c\x86" % (200, 200, 200) for _ in range(times))
+
+
+def doubled_type(times: int) -> bytes:
+    """An element type with a hundred fields, each of which is the same type with a hundred fields, and so on."""
+    inner = b.dtype("V0")
+    for _ in range(times):
+        names = [b.text(f"f{number}") for number in range(100)]
+        fields = b.dct(*((name, b.tup(b"h\xc8", b.number(0))) for name in names))
+        state = b.tup(b.number(3), b.text("|"), NONE, b.tup(*names), fields, b.number(0), b.number(1), b.number(16))
+        inner = inner + b"q\xc80" + b.build(b.call("numpy.dtype", b.text("V0"), FALSE, TRUE), state)
+    return inner
+
+
+ATTRIBUTES = "lightning.fabric.utilities.data.AttributeDict"
+BUNCH = "sklearn.utils._bunch.Bunch"
+ISOTONIC = "sklearn.isotonic.IsotonicRegression"
+INDEX = "pandas.core.indexes.base._new_Index"
+OBJECTS = b.dtype(
+    "O8", b.number(3), b.text("|"), NONE, NONE, NONE, b"J\xff\xff\xff\xff", b"J\xff\xff\xff\xff", b.number(63)
+)
 HOSTILE = {
     # Modules
     "a module that is called": b.call(LINEAR, b.number(1), b.number(2)),
@@ -301,6 +329,60 @@ HOSTILE = {
     "a class that is made": b.call("builtins.type", b.text("A"), b.tup(), b.dct()),
 }
 
+HOSTILE |= {
+    # Objects whose attributes the file may choose: loaders and libraries look methods up on them
+    "hyper-parameters that are appended to": b.append(b.new(ATTRIBUTES), NONE),
+    "hyper-parameters that are extended": b.append(b.fill(b.new(ATTRIBUTES), (b.text("extend"), NONE)), NONE, NONE),
+    "members that are added to hyper-parameters": b.new(ATTRIBUTES) + b"(N\x90",
+    "a bunch that is appended to": b.append(b.fill(b.new(BUNCH), (b.text("append"), b.new(LINEAR))), NONE),
+    "hyper-parameters that offer memory": b.fill(b.new(ATTRIBUTES), (b.text("__array_interface__"), b.dct())),
+    "hyper-parameters with a key that is no text": b.fill(b.new(ATTRIBUTES), (b.number(1), NONE)),
+    "a bunch that becomes an array by a call": b.fill(b.new(BUNCH), (b.text("__array__"), SIZE_AS_HOOK)),
+    "a module that offers memory": made(LINEAR, ("_parameters", b.dct((b.text("__array_interface__"), b.dct())))),
+    "a module whose parts are special": made(LINEAR, ("_modules", b.ordered((b.text("__array__"), NONE)))),
+    "a module whose parts are special, in pairs": made(
+        LINEAR, ("_modules", b.call("collections.OrderedDict", b.lst(b.lst(b.text("__array__"), NONE))))
+    ),
+    "thresholds that are no arrays": made(ISOTONIC, ("X_thresholds_", made(NAMESPACE)), ("y_thresholds_", array())),
+    "an index of something else": b.call(INDEX, b.named("pandas.Index"), b.dct((b.text("data"), made(NAMESPACE)))),
+    "levels of something else": b.call(
+        INDEX, b.named("pandas.MultiIndex"), b.dct((b.text("levels"), b.lst(made(NAMESPACE))))
+    ),
+    "blocks that are none": b.call("pandas.core.internals.managers.BlockManager", b.tup(made(NAMESPACE)), b.lst()),
+    "axes that are none": b.call("pandas.core.internals.managers.BlockManager", b.tup(), b.lst(made(NAMESPACE))),
+    "a type of intervals of something else": b.build(
+        b.new("pandas.IntervalDtype"), b.dct((b.text("subtype"), b.new("sklearn.dummy.DummyClassifier")))
+    ),
+    "a frame under a long name": made("pandas.Series", ("_name", b.tup(b.tup(NONE)))),
+    "positions in a sparse matrix that are text": b.fill(b.new("scipy.sparse._dok.dok_matrix"), (b.text("a"), TRUE)),
+    "a sparse matrix of objects": b.fill(
+        b.new("scipy.sparse._dok.dok_matrix"), (b.tup(b.number(0), b.number(0)), made(NAMESPACE))
+    ),
+    # What takes a loader more than it should
+    "an array with room for more than it holds": b.build(
+        array_of(), b.tup(b.number(1), b.tup(b.number(1 << 30)), OBJECTS, FALSE, b.lst(NONE))
+    ),
+    "an array with fewer bytes than its elements": b.build(
+        array_of(), b.tup(b.number(1), b.tup(b.number(2)), b.dtype("f8"), FALSE, b.blob(b"A" * 8))
+    ),
+    "an array whose elements grow later": b.call("numpy.dtype", b.named("numpy.record"), FALSE, TRUE)
+    + b"q\x00"
+    + b.build(array_of(), b.tup(b.number(1), b.tup(b.number(9)), b"h\x00", FALSE, b.blob(b"")))
+    + b"h\x00"
+    + b.tup(b.number(3), b.text("|"), NONE, b.tup(), b.dct(), b.number(8), b.number(1), b.number(16))
+    + b"b0",
+    "an element type of very many parts": keyed(doubled_type(6)),
+    "a set of tuples in tuples": b.call("builtins.set", b.lst(doubled(40))),
+    "a count of tuples in tuples": b.call("collections.Counter", b.lst(doubled(40))),
+    "pairs with tuples in tuples": b.call("collections.OrderedDict", b.lst(b.tup(doubled(40), NONE))),
+    "a set of very deep tuples": b.call("builtins.frozenset", b.lst(b")" + b"\x85" * 5000)),
+    "a range of very long numbers": b.call("builtins.range", NONE + b"0\x8b\x00\x00\x01\x00" + b"\x01" * 65536),
+    "an expression of very many ranges": b.call("re._compile", b.text("(?i)[" + "a-z" * 201 + "]"), b.number(32)),
+    "a very long expression": b.call("re._compile", b.text("a" * 100_001), b.number(32)),
+    # Names that only look like those in the table
+    "a module whose name has a colon": b.call(b"czoneinfo:ZoneInfo\n_unpickle\n", b.text("Europe/Rome"), TRUE),
+}
+
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_use_never_passes(name):
@@ -328,6 +410,20 @@ HONEST = {
         "numpy.random._pickle.__generator_ctor",
         b.text("PCG64"),
         b.named("numpy.random._pickle.__bit_generator_ctor"),
+    ),
+    "an array of objects": b.build(
+        array_of(), b.tup(b.number(1), b.tup(b.number(2)), OBJECTS, FALSE, b.lst(NONE, NONE))
+    ),
+    "a sparse matrix": b.fill(b.new("scipy.sparse._dok.dok_matrix"), (b.tup(b.number(0), b.number(1)), TRUE)),
+    "parts of a module in pairs": made(
+        LINEAR, ("_modules", b.call("collections.OrderedDict", b.lst(b.lst(b.text("0"), b.new(LINEAR)))))
+    ),
+    "a set of pairs": b.call("builtins.set", b.lst(b.tup(b.number(1), b.number(2)))),
+    "an expression without letter case": b.call("re._compile", b.text("[a-z]+"), b.number(34)),
+    "levels of an index": b.call(
+        "pandas.core.indexes.base._new_Index",
+        b.named("pandas.MultiIndex"),
+        b.dct((b.text("levels"), b.lst()), (b.text("codes"), b.lst(array("i1"))), (b.text("names"), b.lst(NONE))),
     ),
     "an index": b.call(
         "pandas.core.indexes.base._new_Index", b.named("pandas.Index"), b.dct((b.text("data"), array()))
