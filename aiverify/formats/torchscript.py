@@ -3,9 +3,11 @@
 TorchScript is a language of its own that only looks like Python: it cannot import, and calls nothing but operators and
 its own functions. What is looked for are the operators that touch files, processes or the network, and operators and
 classes of libraries that whoever loads the model would have to load first. The search is lexical, on the text without
-its comments: to call an operator, TorchScript has to write its name.
+its comments and strings: to call an operator, TorchScript has to write its name, or to take what holds operators as a
+value (``t = torch``, ``getattr(ops, "aten")``), which no program that torch writes does.
 
-Source: torch 2.13, ``torch/csrc/jit/serialization/python_print.cpp`` and its table of operators.
+Source: torch 2.13, ``torch/csrc/jit/serialization/python_print.cpp`` and its table of operators;
+``torch/csrc/jit/frontend/lexer.h``.
 """
 
 from __future__ import annotations
@@ -20,10 +22,21 @@ from aiverify.rules import finding
 MAX_SOURCE = 64 << 20
 MAX_REPORTED = 50
 
-_COMMENT = re.compile(rb"(?m)^\s*#.*$")
-_OPERATOR = re.compile(rb"\bops\s*\.\s*(\w+)\s*\.\s*(\w+)")
-_TORCH = re.compile(rb"\btorch\s*\.\s*(\w+)\s*\(")
+# What is no program text. A string that never ends runs to the end of its line, or of the file, so that the search
+# stays linear; torch reads no such file.
+_ASIDE = re.compile(
+    rb"#[^\n]*+|\\\r?\n"
+    rb'|"""[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*+(?:"""|\\?\Z)'
+    rb"|'''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+(?:'''|\\?\Z)"
+    rb'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"|(?=\n)|\\?\Z)'
+    rb"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+(?:'|(?=\n)|\\?\Z)",
+    re.DOTALL,
+)
+# An attribute may have these names, and is declared under them.
+_OPERATOR = re.compile(rb"(?<![\w.])ops\b(?!\s*:)(?:\s*\.\s*(\w+)\s*\.\s*(\w+))?")
+_TORCH = re.compile(rb"(?<![\w.])torch\b(?!\s*:)(?:\s*\.\s*(\w+))?")
 _CLASS = re.compile(rb"\b__torch__\s*\.\s*torch\s*\.\s*classes\s*\.\s*(\w+)\s*\.\s*(\w+)")
+_CLASSES_AS_VALUE = re.compile(rb"\b__torch__(?:\s*\.\s*torch(?:\s*\.\s*classes(?:\s*\.\s*\w++)?)?)?+(?!\s*\.|\w)")
 #: Libraries of operators that come with torch, and torchvision's, which compute.
 _NAMESPACES = frozenset(
     (
@@ -53,7 +66,7 @@ def judge_source(source: bytes, path: str, member: str) -> list[Finding | Unexam
     """What the TorchScript in ``source``, the entry ``member`` of an archive, reaches for."""
     if len(source) > MAX_SOURCE:
         return [Unexamined(file=path, member=member, reason=f"TorchScript of {len(source)} bytes")]
-    text = _COMMENT.sub(b"", source)
+    text = _ASIDE.sub(b" ", source)
     said = dict.fromkeys(_said(text))  # each once, in the order of the text
     return [finding(rule, message, file=path, member=member) for rule, message in list(said)[:MAX_REPORTED]]
 
@@ -67,10 +80,17 @@ def defined(source: bytes, name: str) -> set[str]:
 
 
 def _said(text: bytes) -> Iterator[tuple[str, str]]:
+    if _CLASSES_AS_VALUE.search(text):
+        yield "AIV412", "it takes classes of libraries as a value, so that their names are not seen"
     for found in _OPERATOR.finditer(text):
-        yield from _operator(found[1], found[2])
+        if found[1] is None:
+            yield "AIV412", "it takes operators of libraries as a value, so that their names are not seen"
+        else:
+            yield from _operator(found[1], found[2])
     for found in _TORCH.finditer(text):
-        if found[1] in _FILES:
+        if found[1] is None:
+            yield "AIV412", "it takes the operators of torch as a value, so that their names are not seen"
+        elif found[1] in _FILES:
             yield "AIV412", f"the operator torch.{_text(found[1])} {_FILES[found[1]]}"
     for found in _CLASS.finditer(text):
         if found[1] not in _CLASSES:
