@@ -222,6 +222,12 @@ def test_what_is_recognised_and_not_examined_is_said(what, name, tmp_path):
     assert ["recognised, but not examined" in item.reason for item in examination.unexamined] == [True]
 
 
+def test_a_booster_in_json_keeps_its_name_and_hides_no_key(tmp_path):
+    assert rules(look(tmp_path, FOREIGN["xgboost json"], "model.json")) == set()
+    hidden = b'{"learner":{}, "auto_map":{"AutoModel":"evil.Model"}}'
+    assert rules(look(tmp_path, hidden, "config.json")) == {"AIV501"}
+
+
 def test_a_foreign_model_is_left_alone_beside_weights_of_pytorch(tmp_path):
     (tmp_path / "model.cbm").write_bytes(FOREIGN["catboost"])
     assert scan(tmp_path, engines=()).verdict.outcome == "error"
