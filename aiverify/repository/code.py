@@ -100,28 +100,7 @@ def weight(summary: Summary) -> Severity:
     return Severity.HIGH if grave else Severity.MEDIUM
 
 
-def _names(value: object) -> Sequence[object]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _sources(repository: Repository) -> dict[str, _Read]:
-    """Every Python file of the artifact, as far as the limits reach."""
-    parts: list[tuple[Part, bytes]] = []
-    total = 0
-    for part in repository.of(Format.PYTHON, Format.TEXT, Format.EMPTY):
-        if part.path.endswith(".py") and len(parts) < _MAX_FILES and part.size <= MAX_SOURCE and total <= _MAX_BYTES:
-            content = part.read(MAX_SOURCE)
-            if content is not None:
-                parts.append((part, content))
-                total += len(content)
-    told = summaries([_text(content) for _, content in parts])
-    return {
-        part.path: _Read(summary, hashlib.sha256(content).hexdigest())
-        for (part, content), summary in zip(parts, told, strict=True)
-    }
-
-
-def _text(content: bytes) -> str:
+def source_text(content: bytes) -> str:
     """The text as Python would decode it where that is UTF-8; else something that is no Python.
 
     Another encoding may make code of a comment: that of the first two lines is asked, as Python does (PEP 263).
@@ -138,6 +117,27 @@ def _text(content: bytes) -> str:
 
 def _first_lines(text: str) -> list[str]:
     return re.split(r"\r\n|\r|\n", text, maxsplit=2)[:2]
+
+
+def _names(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _sources(repository: Repository) -> dict[str, _Read]:
+    """Every Python file of the artifact, as far as the limits reach."""
+    parts: list[tuple[Part, bytes]] = []
+    total = 0
+    for part in repository.of(Format.PYTHON, Format.TEXT, Format.EMPTY):
+        if part.path.endswith(".py") and len(parts) < _MAX_FILES and part.size <= MAX_SOURCE and total <= _MAX_BYTES:
+            content = part.read(MAX_SOURCE)
+            if content is not None:
+                parts.append((part, content))
+                total += len(content)
+    told = summaries([source_text(content) for _, content in parts])
+    return {
+        part.path: _Read(summary, hashlib.sha256(content).hexdigest())
+        for (part, content), summary in zip(parts, told, strict=True)
+    }
 
 
 def _file(dotted: str, named_by: str, repository: Repository, depth: int) -> str | None:

@@ -166,7 +166,10 @@ def test_keys_that_share_their_values_cost_each_value_once() -> None:
 
 
 KEYS = st.sampled_from(
-    [*("auto_map", "custom_pipeline", "trust_remote_code", "_target_", "attn_implementation", "type", "vocab_file")]
+    [
+        *("target", "params", "class_path", "parent_library", "loader_module", "code", "activation_fn", "download"),
+        *("auto_map", "custom_pipeline", "trust_remote_code", "_target_", "attn_implementation", "type", "vocab_file"),
+    ]
 )
 VALUES = st.sampled_from(
     [*("a.B", "org/kernel", "torch.nn.Linear", "os.system", "https://x/y", "../z", "no", ""), True, None, 1]
