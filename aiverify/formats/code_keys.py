@@ -12,8 +12,8 @@ Source of the keys: ``transformers/dynamic_module_utils.py`` and ``pipelines/__i
 ``custom_pipelines``, ``trust_remote_code``), ``integrations/hub_kernels.py`` (repositories of kernels), Hydra
 (``_target_``), torchtune (``_component_``), latent diffusion and NeMo (``target``), Lightning's command line
 (``class_path``), PEFT (``parent_library``, ``megatron_core``), MLflow (``loader_module``, ``code``),
-sentence-transformers and its cross encoders (activation functions), MMEngine (``custom_imports``), ONNX Runtime's
-generator (``custom_ops_library``), Ultralytics (``download``).
+sentence-transformers and its cross encoders (activation functions), MMEngine (``custom_imports``), fairseq
+(``user_dir``), ONNX Runtime's generator (``custom_ops_library``), Ultralytics (``download``).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LONGEST_PATH = 200
 _LONGEST_VALUE = 200
 _LONGEST_KEY = 100
 _SHOWN, _SHOWN_ITEMS, _SHOWN_DEPTH = 300, 20, 2
-_CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline", "custom_imports"))
+_CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline", "custom_imports", "user_dir"))
 _CALLED_KEYS = frozenset(("_target_", "_component_", "class_path", "_class_path"))
 _IMPORTED_KEYS = frozenset(("parent_library", "megatron_core", "loader_module"))
 _ACTIVATION_KEY = re.compile(r"(?:\w+_)?activation_(?:function|fn)")
 # `org/name`, with a revision and an entry: how kernels are named, as transformers takes them apart.
-_REPOSITORY = re.compile(r"(?:[^|]{0,100}\|)?[^/:|]+/[^/:]+(?:@[^/:]+)?(?::[^/:]+)?")
+_REPOSITORY = re.compile(r"(?:[^|]{0,100}\|)?[^/:|]+/[^/:]+(?::[^/:]+)?")
 _MODEL = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _KERNEL_KEY = re.compile(
     r"_*(?:\w+_)?(?:attn|attention|experts|kernels?)_?(?:implementation\w*|mapping|config|repo\w*)?"

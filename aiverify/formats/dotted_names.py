@@ -1,9 +1,8 @@
 """Dotted names in configurations: what a loader imports, and mostly calls, because they stand there.
 
-Loaders import as much of a name as they can and take the rest as attributes. So a name is as dangerous as any way to
-divide it into the two: ``torch.os.system`` is of no library. Names of libraries that people install themselves are
-silent, all others are code that nobody here knows; where they lead to a file of the artifact, it is judged with them
-(``code`` in the evidence).
+Loaders import as much of a name as they can and take the rest as attributes: ``torch.os.system`` is of no library.
+Names of libraries that people install themselves are silent, all others are code that nobody here knows; where they
+lead to a file of the artifact, it is judged with them (``code`` in the evidence).
 """
 
 from __future__ import annotations
@@ -59,14 +58,10 @@ def of_library(name: str) -> bool:
 
 
 def harm_of(name: str) -> str | None:
-    """What the thing of this name is known to be able to do, as the end of the sentence "it …"."""
-    parts = name.split(".")
-    if len(parts) == 1:
-        return _danger("builtins", name)
-    # The longest module first: its own entry says most.
-    divided = ((".".join(parts[:length]), ".".join(parts[length:])) for length in range(len(parts) - 1, 0, -1))
-    return next((effect for module, rest in divided if (effect := _danger(module, rest)) is not None), None)
+    """What the thing of this name is known to be able to do, as the end of the sentence "it …".
 
-
-def _danger(module: str, name: str) -> str | None:
-    return danger(Global(module, name, 0, (module, name)))
+    All behind the first dot is taken for attributes: what passes through another module on the way is found so.
+    """
+    module, _, rest = name.partition(".")
+    module, rest = (module, rest) if rest else ("builtins", module)
+    return danger(Global(module, rest, 0, (module, rest)))

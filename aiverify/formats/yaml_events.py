@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 MAX_DEPTH = 100
-_PYTHON = re.compile(r"!\S{0,100}python\S{0,100}")
+_PYTHON = re.compile(r"!\S{0,40}python\S{0,100}")
 #: What HyperPyYAML makes of values by itself, and every document may hold thousands of times.
 _PLAIN = frozenset(("!", "!ref", "!copy", "!tuple"))
 

@@ -46,6 +46,7 @@ _PROGRAM = re.compile(
     r"(?:-[\w-]{1,40}(?:[ =]\d{1,9})?\s+){0,6}[\"']?(?:\./|\.\\)?([\w][\w./\\-]{0,100}\.pyw?)\b",
     re.MULTILINE,
 )
+_INSTALLED = re.compile(r"\bpip[\d.]*\s+install\s+(?:-\S{1,40}\s+){0,6}[\"']?\.(?:/|\[[\w,-]{0,100}\])?[\"']?(?=\s|$)")
 _FETCHES = re.compile(rf"\b{_FETCH}", re.IGNORECASE)
 _KEPT = re.compile(r"(?:-o|-O|-OutFile|--output(?:-document)?|>)[ =]*[\"']?([\w./~$-]{1,200})", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:https?|ftp)://[^\s\"'`|;&<>]{3,500}", re.IGNORECASE)
@@ -95,7 +96,8 @@ def _told(path: str, text: str, repository: Repository) -> Iterator[Finding]:
         yield _finding(path, text, Severity.INFO if "huggingface/" in match[1] else Severity.LOW, match[0])
     for place in _present(_RUN.findall(joined), path, repository):
         yield _finding(path, f"readers are asked to run {place}, which comes with the artifact", Severity.MEDIUM, place)
-    programs = _present(_PROGRAM.findall(joined), path, repository)
+    installed = ["setup.py"] if _INSTALLED.search(joined) else []
+    programs = _present([*installed, *_PROGRAM.findall(joined)], path, repository)
     sources = [source_text(repository.parts[place].read(MAX_SOURCE) or b"\xff") for place in programs]
     for place, summary in zip(programs, summaries(sources) if sources else [], strict=True):
         text = f"readers are asked to run {place}, which comes with the artifact: {describe(summary)}"[:1000]
@@ -117,7 +119,8 @@ def _fetched_and_run(text: str) -> str | None:
         if _FETCHES.search(line) and len(kept) < _MOST_KEPT:
             kept.update(_own_name(place) for place in _KEPT.findall(line))
             kept.update(_own_name(address.partition("?")[0]) for address in _ADDRESS.findall(line))
-        started = next((found for found in _STARTED.finditer(line) if _own_name(found[1]) in kept - {""}), None)
+            kept.discard("")
+        started = next((found for found in _STARTED.finditer(line) if _own_name(found[1]) in kept), None)
         if started is not None:
             return started[0]
     return None

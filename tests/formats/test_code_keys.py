@@ -113,6 +113,7 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("genai_config.json", {"session_options": {"custom_ops_library": "x.so"}}, ("AIV501", "high")),
         ("mm.json", {"custom_imports": {"imports": ["mine"]}}, ("AIV501", "medium")),
         ("data.yaml", {"download": "import os\nos.system('id')"}, ("AIV501", "high")),
+        ("config.yaml", {"common": {"user_dir": "code"}}, ("AIV501", "medium")),
         ("data.yaml", {"download": "bash get.sh"}, ("AIV501", "high")),
         ("c.json", {"attn_implementation": " org/kernel @v1 : f"}, ("AIV501", "high")),
         ("c.json", {"attn_implementation": "flash|_org/kernel"}, ("AIV501", "high")),
@@ -322,6 +323,15 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
     loadables: {model: !ref <model>}
 """
     assert examine_yaml(text.encode(), "hyperparams.yaml").findings == []
+
+
+def test_long_names_cost_no_more_than_their_length() -> None:
+    for key in ("target", "_target_", "class_path", "attn_implementation"):
+        for name in ("a." * 2_000_000, "a/" + "@" * 2_000_000 + "/", "A" * 2_000_000):
+            judge_keys({key: name, "params": {}}, "c.json")
+    names = ["a/" + "@" * 990 + "/"] * 2_000
+    judge_keys([{"attn_implementation": name} for name in names], "c.json")
+    examine_yaml(b"a: (" + b"!" * 500_000 + b")", "c.yaml")
 
 
 def test_long_keys_cost_no_more_than_their_length() -> None:

@@ -59,6 +59,7 @@ def test_an_ordinary_model_card_is_silent(tmp_path: Path) -> None:
         ("wget https://x.example/tool -O /tmp/t && chmod +x /tmp/t", "medium"),
         ("curl https://x.example/a > ~/b.py; python3 ~/b.py", "medium"),
         ("python loader.py --fast", "medium"),
+        ("pip install -e .[dev]", "medium"),
         ("torchrun --nproc_per_node=8 -m plain.py", "low"),
         ("".join(f"./{number}.sh\n" for number in range(50)) + "./setup.sh", "medium"),
         ("./setup.sh", "medium"),
@@ -67,6 +68,7 @@ def test_an_ordinary_model_card_is_silent(tmp_path: Path) -> None:
 )
 def test_commands_that_fetch_or_run_a_program_are_found(tmp_path: Path, command: str, severity: str) -> None:
     files = {"README.md": f"# Use\n```\n{command}\n```\n", "setup.sh": "echo\n", "loader.bat": "echo\n"}
+    files |= {"setup.py": "import os\nos.system('x')\n"}
     files |= {"loader.py": "import subprocess\ndef main(): subprocess.run(['id'])\n", "plain.py": "x = 1\n"}
     assert ("AIV507", severity, "README.md") in look(tmp_path, files)
 
