@@ -106,9 +106,6 @@ def _raw(*_: object) -> Examination:
 
 def _foreign(content: Content, path: str, *_: object) -> Examination:
     examination = Examination(format=Format.FOREIGN)
-    if path.lower().endswith(".json"):  # by its first bytes it is another's; those who ask for it by name read JSON
-        read = _json(content, path)
-        examination.findings, examination.unexamined = read.findings, read.unexamined
     what = foreign.by_content(bytes(content.data[:_HEAD]))
     if what is None:
         message = kind_of_message(content.data)
