@@ -9,8 +9,11 @@ Rules it keeps:
    belongs to the first key that leads there.
 
 Source of the keys: ``transformers/dynamic_module_utils.py`` and ``pipelines/__init__.py`` (``auto_map``,
-``custom_pipelines``, ``trust_remote_code``), ``integrations/hub_kernels.py`` (repositories of kernels), diffusers
-(``model_index.json``), sentence-transformers (``modules.json``), Hydra (``_target_``), PEFT (adapters).
+``custom_pipelines``, ``trust_remote_code``), ``integrations/hub_kernels.py`` (repositories of kernels), Hydra
+(``_target_``), torchtune (``_component_``), latent diffusion and NeMo (``target``), Lightning's command line
+(``class_path``), PEFT (``parent_library``, ``megatron_core``), MLflow (``loader_module``, ``code``),
+sentence-transformers and its cross encoders (activation functions), MMEngine (``custom_imports``), fairseq
+(``user_dir``), ONNX Runtime's generator (``custom_ops_library``), Ultralytics (``download``).
 """
 
 from __future__ import annotations
@@ -18,25 +21,28 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import PurePosixPath
 
 from aiverify.finding import Finding, Severity
-from aiverify.pickles.graph import Global
-from aiverify.pickles.tables import danger
+from aiverify.formats.dotted_names import LONGEST_NAME, harm_of, judge_name
+from aiverify.formats.part_lists import judge_parts
 from aiverify.rules import finding
 
 MAX_FINDINGS = 100  # of one severity
 _MAX_NAMES = 1_000
 _LONGEST_PATH = 200
 _LONGEST_VALUE = 200
-_LONGEST_NAME = 1_000
 _LONGEST_KEY = 100
 _SHOWN, _SHOWN_ITEMS, _SHOWN_DEPTH = 300, 20, 2
-_CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline"))
-# `org/name`, with a revision and an entry: how kernels are named.
-_REPOSITORY = re.compile(r"(?:[a-z0-9_]+\|)?[A-Za-z0-9][\w.-]*/[\w.-]+(?:@[\w./-]+)?(?::[\w.-]+)?")
+_CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline", "custom_imports", "user_dir"))
+_CALLED_KEYS = frozenset(("_target_", "_component_", "class_path", "_class_path"))
+_IMPORTED_KEYS = frozenset(("parent_library", "megatron_core", "loader_module"))
+_ACTIVATION_KEY = re.compile(r"(?:\w+_)?activation_(?:function|fn)")
+# `org/name`, with a revision and an entry: how kernels are named, as transformers takes them apart.
+_REPOSITORY = re.compile(r"(?:[^|]{0,100}\|)?[^/:|]+/[^/:]+(?::[^/:]+)?")
+_MODEL = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _KERNEL_KEY = re.compile(
     r"_*(?:\w+_)?(?:attn|attention|experts|kernels?)_?(?:implementation\w*|mapping|config|repo\w*)?"
 )
@@ -44,17 +50,7 @@ _OPENED_KEY = re.compile(r"\w*_(?:file|path|dir|folder)|\w+_files|(?:weights|che
 #: Keys that loaders replace by the place where they found the file, or that only remember where it came from.
 _REMEMBERED = frozenset(("name_or_path", "_name_or_path", "special_tokens_map_file", "tokenizer_file"))
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://")
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
-#: What Hydra configurations of training libraries name in every file: classes of libraries, not of the artifact.
-_LIBRARIES = frozenset(
-    (
-        *("accelerate", "diffusers", "hydra", "hydra_plugins", "lightning", "lightning_fabric"),
-        *("megatron", "monai", "nemo", "omegaconf", "peft", "pytorch_lightning"),
-        *("sentence_transformers", "timm", "torch", "torchaudio", "torchmetrics", "torchvision"),
-        *("transformers"),
-    )
-)
-_PIPELINE_LIBRARIES = _LIBRARIES | {"onnxruntime", "flax", "optimum", "null"}
+_CLASS = re.compile(r"(?:[^\W\d]\w*\.)+_*[A-Z]\w*")
 
 
 def judge_keys(value: object, path: str) -> list[Finding]:
@@ -62,21 +58,16 @@ def judge_keys(value: object, path: str) -> list[Finding]:
     findings: list[Finding] = []
     said: Counter[Severity] = Counter()
     walked: set[int] = set()
-    name = PurePosixPath(path).name
-    for where, key, inner in keys(value):
-        for item in _judged(where, key, inner, path, walked):
+    for where, key, inner, beside in keys(value):
+        for item in _judged(where, key, inner, beside, path, walked):
             said[item.severity] += 1
             if said[item.severity] <= MAX_FINDINGS:
                 findings.append(item)
-    if name == "model_index.json" and isinstance(value, dict):
-        findings += _pipeline(value, path)
-    if name == "modules.json" and isinstance(value, list):
-        findings += _modules(value, path)
-    return findings
+    return findings + judge_parts(value, path)
 
 
-def keys(value: object) -> Iterator[tuple[str, str, object]]:
-    """Every key at any depth: its path, the key, its value. Iterative; each container once."""
+def keys(value: object) -> Iterator[tuple[str, str, object, Mapping[object, object]]]:
+    """Every key at any depth: its path, the key, its value, the object it stands in. Iterative; each container once."""
     pending: list[tuple[str, object]] = [("", value)]
     seen: set[int] = set()
     while pending:
@@ -87,7 +78,7 @@ def keys(value: object) -> Iterator[tuple[str, str, object]]:
         if isinstance(item, dict):
             for key, inner in item.items():
                 path = f"{where}.{key}"[-_LONGEST_PATH:] if where else str(key)[:_LONGEST_PATH]
-                yield path, str(key), inner
+                yield path, str(key), inner, item
                 if isinstance(inner, dict | list):
                     pending.append((path, inner))
         elif isinstance(item, list):
@@ -116,39 +107,76 @@ def is_set(value: object) -> bool:
     )
 
 
-def _judged(where: str, key: str, inner: object, path: str, walked: set[int]) -> Iterator[Finding]:
+def _judged(
+    where: str, key: str, inner: object, beside: Mapping[object, object], path: str, walked: set[int]
+) -> Iterator[Finding]:
     """What one key says. ``walked`` are the ids of the containers that were searched for names."""
     if key in _CODE_KEYS and is_set(inner):
-        names = list(islice((name for name in strings(inner, walked) if name), _MAX_NAMES + 1))
-        # Names beyond the limits are not followed, so that what they lead to cannot be told.
-        unknown = len(names) > _MAX_NAMES or any(len(name) > _LONGEST_NAME for name in names)
-        evidence = {"key": where, "code": [name[:_LONGEST_NAME] for name in names[:_MAX_NAMES]]}
-        severity = Severity.HIGH if unknown else None
-        yield finding("AIV501", f"{where} names code: {_shown(inner)}", file=path, severity=severity, evidence=evidence)
+        yield _code(where, inner, path, walked)
     elif key == "trust_remote_code" and is_set(inner):
         yield finding("AIV501", f"{where} asks the loader to run remote code", file=path, evidence={"key": where})
-    elif key == "_target_" and isinstance(inner, str):
-        yield from _target(where, inner, path)
     elif len(key) > _LONGEST_KEY:
         return
     elif _KERNEL_KEY.fullmatch(key) and ("impl" in key or "kernel" in key):
         for name in strings(inner, walked):
-            if len(name) < _LONGEST_NAME and _REPOSITORY.fullmatch(name):
+            if len(name) < LONGEST_NAME and _REPOSITORY.fullmatch(name):
                 text = f"{where} names a repository of code: {name[:_LONGEST_VALUE]}"
                 evidence = {"key": where, "repository": name[:_LONGEST_VALUE]}
                 yield finding("AIV501", text, file=path, severity=Severity.HIGH, evidence=evidence)
-    elif key == "base_model_name_or_path" and isinstance(inner, str) and inner:
+    elif isinstance(inner, str) and inner:
+        yield from _named(where, key, inner, beside, path)
+    elif key not in _REMEMBERED and _OPENED_KEY.fullmatch(key):
+        yield from judge_places(where, inner, path, walked)
+
+
+def _code(where: str, inner: object, path: str, walked: set[int]) -> Finding:
+    names = list(islice((name for name in strings(inner, walked) if name), _MAX_NAMES + 1))
+    # Names beyond the limits are not followed, so that what they lead to cannot be told.
+    unknown = len(names) > _MAX_NAMES or any(len(name) > LONGEST_NAME for name in names)
+    evidence = {"key": where, "code": [name[:LONGEST_NAME] for name in names[:_MAX_NAMES]]}
+    severity = Severity.HIGH if unknown else None
+    return finding("AIV501", f"{where} names code: {_shown(inner)}", file=path, severity=severity, evidence=evidence)
+
+
+def _named(where: str, key: str, inner: str, beside: Mapping[object, object], path: str) -> Iterator[Finding]:
+    """What a key says whose value is a text: a name to import, a program, or a place."""
+    if key in _CALLED_KEYS or (key == "target" and _is_called(inner, beside)):
+        yield from judge_name(where, inner, path)
+    elif key in _IMPORTED_KEYS:
+        yield from judge_name(where, inner, path, called=False)
+    elif key == "code" and "loader_module" in beside:
+        text = f"{where} has Python look for modules in a folder of the artifact first: {inner[:_LONGEST_VALUE]}"
+        names = [f"{inner.replace('/', '.')}.{beside['loader_module']}"[:LONGEST_NAME]]
+        yield finding("AIV501", text, file=path, evidence={"key": where, "code": names})
+    elif "." in inner and _ACTIVATION_KEY.fullmatch(key):
+        yield from judge_name(where, inner, path)
+    elif key == "custom_ops_library":
+        text = f"{where} has a native library loaded: {inner[:_LONGEST_VALUE]}"
+        yield finding("AIV501", text, file=path, severity=Severity.HIGH, evidence={"key": where})
+    elif key == "download" and (inner.lstrip().startswith("bash ") or "import " in inner):
+        text = f"{where} is a program that a loader runs: {inner[:_LONGEST_VALUE]}"
+        yield finding("AIV501", text, file=path, severity=Severity.HIGH, evidence={"key": where})
+    elif (
+        key not in _REMEMBERED and key.endswith("name_or_path") and (key.startswith("base_") or _MODEL.fullmatch(inner))
+    ):
         text = f"{where} has the loader fetch another model: {inner[:_LONGEST_VALUE]}"
         yield finding("AIV510", text, file=path, severity=Severity.INFO, evidence={"key": where})
     elif key not in _REMEMBERED and _OPENED_KEY.fullmatch(key):
-        yield from _opened(where, inner, path, walked)
+        yield from judge_places(where, inner, path)
 
 
-def _opened(where: str, inner: object, path: str, walked: set[int]) -> Iterator[Finding]:
-    """Places outside of the artifact that a loader may open."""
-    if isinstance(inner, list) and id(inner) in walked:
-        return
-    walked.add(id(inner))
+def _is_called(name: str, beside: Mapping[object, object]) -> bool:
+    """Whether the value of a key ``target`` is a class or a function: other files have such keys, too."""
+    arguments = "params" in beside or "init_args" in beside
+    return "." in name and (arguments or _CLASS.fullmatch(name) is not None or harm_of(name) is not None)
+
+
+def judge_places(where: str, inner: object, path: str, walked: set[int] | None = None) -> Iterator[Finding]:
+    """AIV510 for places outside of the artifact that a loader may open because the key ``where`` names them."""
+    if isinstance(inner, list) and walked is not None:
+        if id(inner) in walked:
+            return
+        walked.add(id(inner))
     for place in [inner] if isinstance(inner, str) else inner if isinstance(inner, list) else ():
         if not isinstance(place, str) or len(place) > 4096 or "\n" in place:
             continue
@@ -162,45 +190,6 @@ def _opened(where: str, inner: object, path: str, walked: set[int]) -> Iterator[
             continue
         text = f"{where} names {kind}: {place[:_LONGEST_VALUE]}"
         yield finding("AIV510", text, file=path, severity=severity, evidence={"key": where})
-
-
-def _target(where: str, name: str, path: str) -> Iterator[Finding]:
-    """Hydra's ``_target_``: called with the values beside it."""
-    module, _, attribute = name.rpartition(".")
-    evidence = {"key": where, "code": [name[:_LONGEST_NAME]]}
-    harm = _harm(module or "builtins", attribute) if len(name) < _LONGEST_NAME else None
-    if harm is not None:
-        text = f"{where} has {name[:_LONGEST_VALUE]} called, and it {harm}"
-        yield finding("AIV501", text, file=path, severity=Severity.HIGH, evidence=evidence)
-    elif name.partition(".")[0] not in _LIBRARIES:
-        text = f"{where} names code that is called: {name[:_LONGEST_VALUE]}"
-        yield finding("AIV501", text, file=path, evidence=evidence)
-
-
-def _harm(module: str, attribute: str) -> str | None:
-    return danger(Global(module, attribute, 0, (module, attribute)))
-
-
-def _pipeline(index: dict[object, object], path: str) -> Iterator[Finding]:
-    """Parts of a diffusion pipeline: ``[library, class]``. A library of its own is a file in the repository."""
-    for part, value in list(index.items())[:1000]:
-        if not isinstance(value, list) or len(value) != 2 or not all(isinstance(item, str) for item in value):
-            continue
-        library, name = (str(item)[:_LONGEST_NAME] for item in value)
-        if library.partition(".")[0] not in _PIPELINE_LIBRARIES and library != "stable_diffusion":
-            text = f"{part} is made by code of the repository: {library}.{name}"[:400]
-            evidence = {"key": str(part)[:_LONGEST_PATH], "code": [f"{library}.{name}"]}
-            yield finding("AIV501", text, file=path, evidence=evidence)
-
-
-def _modules(modules: list[object], path: str) -> Iterator[Finding]:
-    """The modules of a sentence-transformers model, by the dotted name of their class."""
-    for number, module in enumerate(modules[:1000]):
-        kind = module.get("type") if isinstance(module, dict) else None
-        if isinstance(kind, str) and not kind.startswith("sentence_transformers.") and _DOTTED.fullmatch(kind):
-            text = f"[{number}].type names code: {kind[:_LONGEST_VALUE]}"
-            evidence = {"key": f"[{number}].type", "code": [kind[:_LONGEST_NAME]]}
-            yield finding("AIV501", text, file=path, evidence=evidence)
 
 
 def _shown(value: object) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 
-from aiverify.finding import Severity, Unexamined
+from aiverify.finding import Finding, Unexamined
 from aiverify.formats.code_keys import judge_keys, keys, strings
 from aiverify.formats.interface import Examination, Format
 from aiverify.formats.shard_index import misplaced
 from aiverify.formats.template import MAX_TEMPLATE, MAX_TEMPLATES, suspicious
 from aiverify.formats.yaml_events import read_yaml
+from aiverify.formats.yaml_tags import judge_tags
 from aiverify.rules import finding
 
 MAX_JSON = 64 << 20
@@ -43,8 +44,22 @@ def examine_json(data: bytes, path: str) -> Examination:
         text = f"a shard is named at {place!a}, where files are not examined"
         examination.findings.append(finding("AIV407", text, file=path))
     examination.findings += judge_keys(value, path)
+    examination.findings += _keras(value, path)
     _templates(examination, path, value)
     return examination
+
+
+def _keras(value: object, path: str) -> list[Finding]:
+    """What a loader of Keras makes of the objects in ``value``: it looks for them at any depth.
+
+    Sources: keras 3.15, ``saving/serialization_lib.py``; the configuration stands in an archive, in a folder
+    (``saving_lib.py``), or alone (``Model.to_json``).
+    """
+    if not any(key == "class_name" and isinstance(inner, str) and "config" in by for _, key, inner, by in keys(value)):
+        return []
+    from aiverify.formats.keras import judge_configuration
+
+    return judge_configuration(value, path)
 
 
 def examine_yaml(data: bytes, path: str) -> Examination:
@@ -62,9 +77,7 @@ def examine_yaml(data: bytes, path: str) -> Examination:
         examination.findings.append(finding("AIV504", reason, file=path))
         examination.unexamined.append(Unexamined(file=path, reason=reason))
         return examination
-    for tag, offset in document.constructors:
-        text = f"the tag {tag[:200]!r} constructs a Python object"
-        examination.findings.append(finding("AIV501", text, file=path, severity=Severity.HIGH, offset=offset))
+    examination.findings += judge_tags(document.tags, path)
     examination.findings += judge_keys(document.values, path)
     _templates(examination, path, document.values)
     return examination
@@ -95,7 +108,7 @@ def _templates(examination: Examination, path: str, value: object) -> None:
     walked: set[int] = set()
     judged: set[str] = set()
     left = MAX_TEMPLATES
-    for where, key, inner in keys(value):
+    for where, key, inner, _ in keys(value):
         for text in strings(inner, walked) if key in _TEMPLATE_KEYS else ():
             if text in judged:
                 continue

@@ -14,6 +14,7 @@ from aiverify.formats.beside import Folder, ends_like_table
 from aiverify.formats.compressed import examine_compressed
 from aiverify.formats.content import Content, on_disk
 from aiverify.formats.disguise import runs_as_pickle
+from aiverify.formats.foreign import is_booster
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.messages import kind_of_message
 from aiverify.formats.names import is_training_state, keeps_promise
@@ -85,6 +86,11 @@ def _recognise(content: Content, path: str, folder: Folder | None) -> Format:
 
 def _by_structure(content: Content, path: str, kind: Format, folder: Folder | None) -> Format:
     """What a file is that does not say so in its first bytes, and would be taken for ``kind``."""
+    if kind is Format.FOREIGN and path.lower().endswith(".json"):
+        from aiverify.formats.config import MAX_JSON
+
+        # Who looks for a file of this name reads JSON, whatever another loader makes of its first bytes.
+        return kind if content.size <= MAX_JSON and is_booster(bytes(content.data)) else Format.JSON
     message = kind_of_message(content.data)
     if message is not None:
         return message if isinstance(message, Format) else Format.FOREIGN

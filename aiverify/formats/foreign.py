@@ -5,6 +5,7 @@ Nothing of them is ever clean; the sentence tells whoever reads the report what 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -78,6 +79,15 @@ def by_content(head: bytes) -> str | None:
         if head.startswith(magic, offset):
             return what
     return next((what for matches, what in _BY_PATTERN if matches(head)), None)
+
+
+def is_booster(text: bytes) -> bool:
+    """Whether ``text`` is JSON as XGBoost writes a model, and nothing else that a loader could look for in it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.keys() <= {"learner", "version"}
 
 
 def by_message(kind: str) -> str:

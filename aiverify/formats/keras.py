@@ -101,7 +101,8 @@ def _judge(judge: _Judge, where: str, entry: Mapping[str, object]) -> None:
     if name == "Lambda":
         _lambda(judge, layer, settings)
     elif name == "__lambda__":
-        _code(judge, layer, settings.get("code"))
+        value = settings.get("code", settings.get("value"))  # of a Lambda layer; of any other object
+        _code(judge, layer, value[0] if isinstance(value, list) and value else value)
     elif name in _LOADS:
         key, what = _LOADS[name]
         judge.say("AIV411", f"{layer} ({name}) {what}", value=_text(settings.get(key)))
@@ -177,6 +178,8 @@ def _imported(judge: _Judge, layer: str, entry: Mapping[str, object], name: str)
     module, registered = entry.get("module"), entry.get("registered_name")
     if isinstance(module, str) and not _is_own(module):
         _foreign(judge, layer, module, name)
+    elif isinstance(module, str) and name[:1].islower() and not _COMPUTING.intersection(module.split(".")):
+        judge.say("AIV411", f"{layer} takes {shown(f'{module}.{name}')} for a class, which is no part of a model")
     elif isinstance(registered, str) and ">" in registered and not _is_own(registered.partition(">")[0].lower()):
         judge.say("AIV413", f"{layer} is of the class {shown(registered)}, which whoever loads the model has to bring")
 

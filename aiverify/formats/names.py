@@ -39,7 +39,7 @@ _PROMISES: dict[str, frozenset[Format]] = {
     ".pth": _TORCH,
     ".pt2": frozenset((Format.TORCH_EXPORT, Format.ZIP)),
     ".ckpt": _TORCH | {Format.UNKNOWN},
-    ".json": frozenset((Format.JSON,)),
+    ".json": frozenset((Format.JSON, Format.FOREIGN)),  # boosters of XGBoost, and nothing else
     ".zip": _ZIPPED,
     **dict.fromkeys((".mar", ".skops"), _ZIPPED),
     ".keras": frozenset((Format.KERAS, Format.HDF5)),

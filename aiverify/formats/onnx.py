@@ -39,6 +39,8 @@ _RUNTIME = frozenset(
 )
 #: Operators that call Python, or any function of a library that the file names.
 _CALLS_CODE = frozenset(("PyOp", "PythonOp", "PythonOpGrad", "PyCustomOp", "ATen", "ExternalOp"))
+#: Operators that hold, or name by its path, a program that was compiled for a device.
+_COMPILED = frozenset(("EPContext",))
 
 # Field numbers of onnx.proto.
 _MODEL = Schema(
@@ -175,6 +177,10 @@ class _Walk:
                 continue
             if operator in _CALLS_CODE and domain not in _STANDARD:
                 self._say("AIV411", f"the operator {shown(named)} calls code outside the graph", offset)
+            elif operator in _COMPILED and domain in _RUNTIME:
+                self._say(
+                    "AIV411", f"the operator {shown(named)} runs a program that was compiled for a device", offset
+                )
             elif domain not in _STANDARD and domain not in _RUNTIME:
                 self._say("AIV413", f"the operator {shown(named)} needs a library of its own", offset)
 

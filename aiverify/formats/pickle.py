@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 from aiverify.finding import Finding, Unexamined
+from aiverify.formats.hyperparameters import judge_hyperparameters
 from aiverify.formats.interface import Examination, Format, ScanOptions
 from aiverify.formats.joblib import RawArrays, companion_complaint
 from aiverify.formats.loads import follow_loads
@@ -109,6 +110,7 @@ def examine_stream(
     else:
         findings += weigh(options.engines.opinions(*stream, graph.opcodes, shown=False))
     examination.findings += findings
+    examination.findings += judge_hyperparameters(graph, path, member)
     follow_loads(data, graph, examination, path, options, nesting, member=member)
     if raw is not None and raw.begin is not None:
         _examine_arrays(raw, graph, examination, path, options, nesting, member=member)

@@ -9,6 +9,7 @@ Source: skops/io/_persist.py, _general.py and _audit.py (skops 0.16).
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Set
 
 from aiverify.formats.torch import Members
@@ -16,7 +17,7 @@ from aiverify.pickles.graph import Global
 from aiverify.pickles.tables import danger, trusted
 
 _SCHEMA = "schema.json"
-_MAX_NAMES = 1000
+_MAX_NAMES = 1000  # of one rule: what is grave is not hidden behind what is not
 _PLAIN = frozenset(
     (
         *(f"builtins.{name}" for name in ("str", "int", "float", "bool", "NoneType", "dict", "list", "tuple", "set")),
@@ -41,10 +42,10 @@ def judge_schema(archive: Members) -> None:
             continue
         if not isinstance(schema, dict) or "__loader__" not in schema:
             continue
-        told: set[tuple[str, str]] = set()
+        told: defaultdict[str, set[str]] = defaultdict(set)
         for rule, text in _complaints(schema, archive.options.trust):
-            if (rule, text) not in told and len(told) < _MAX_NAMES:
-                told.add((rule, text))
+            if text not in told[rule] and len(told[rule]) < _MAX_NAMES:
+                told[rule].add(text)
                 archive.found(rule, text, entry)
 
 

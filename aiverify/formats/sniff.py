@@ -124,7 +124,7 @@ def sniff(head: bytes, path: str, size: int) -> Format:
     if is_markup(head):
         return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
     if _is_text(head):
-        return _text(head, suffix)
+        return _text(head, suffix, PurePosixPath(path).name)
     if suffix in _PICKLE_NAMES:
         return Format.PICKLE
     if head[2:4] == b"\r\n" and suffix in (".pyc", ".pyo"):
@@ -164,7 +164,7 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _text(head: bytes, suffix: str) -> Format:
+def _text(head: bytes, suffix: str, name: str) -> Format:
     if suffix in _PICKLE_NAMES:
         return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
     if head.startswith(b"#!"):
@@ -172,6 +172,8 @@ def _text(head: bytes, suffix: str) -> Format:
     known = _BY_NAME.get(suffix)
     if known is not None:
         return known
+    if name == "MLmodel":  # how MLflow says which module loads a model
+        return Format.YAML
     if suffix == "" and head.lstrip()[:1] in (b"{", b"[") and _parses(head):
         return Format.JSON
     return Format.TEXT

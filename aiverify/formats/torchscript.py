@@ -34,7 +34,7 @@ _SELECTOR = re.compile(rb"""(["'])(\w*)\1""")
 _OPERATOR = re.compile(rb"\bops \. (\w+) \. (\w+)")
 _CLASS = re.compile(rb"\b__torch__ \. torch \. classes \. (\w+) \. (\w+)")
 _HIDING = {
-    b"the table of operators": re.compile(rb"(?<!\. )\bops\b(?! \. \w+ \. \w)"),
+    b"the table of operators": re.compile(rb"(?<!\. )\bops\b(?! \. \w+ \. \w| :)"),  # an attribute may be declared so
     b"a table of classes": re.compile(rb"\b__torch__\b(?: \. torch\b(?: \. classes\b(?: \. \w+\b)?)?)?(?! \. \w)"),
     b"getattr": re.compile(rb"(?<!\. )\bgetattr\b(?! \()"),
 }

@@ -5,17 +5,24 @@ An alias stands for the very value that its anchor named, without a copy: who wa
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 MAX_DEPTH = 100
+_PYTHON = re.compile(r"!\S{0,40}python\S{0,100}")
+#: What HyperPyYAML makes of values by itself, and every document may hold thousands of times.
+_PLAIN = frozenset(("!", "!ref", "!copy", "!tuple"))
 
 
 @dataclass(slots=True)
 class YamlDocument:
-    """The documents of one file in order, and each tag that constructs a Python object, with its offset."""
+    """The documents of one file in order, and each tag that a loader may act on, with its offset.
+
+    A text in parentheses that holds such a tag counts as one: HyperPyYAML reads it as YAML again.
+    """
 
     values: list[object] = field(default_factory=list)
-    constructors: list[tuple[str, int]] = field(default_factory=list)
+    tags: list[tuple[str, int]] = field(default_factory=list)
 
 
 def read_yaml(text: str) -> YamlDocument:
@@ -49,8 +56,10 @@ def read_yaml(text: str) -> YamlDocument:
         if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent) and event.anchor:
             anchors[event.anchor] = value
         tag = event.tag if isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent) else None
-        if tag is not None and "python" in tag:
-            document.constructors.append((tag, event.start_mark.index if event.start_mark else 0))
+        again = _PYTHON.search(value) if isinstance(value, str) and value.startswith("(") else None
+        for met in (tag, again[0] if again else None):
+            if met is not None and met not in _PLAIN:
+                document.tags.append((met, event.start_mark.index if event.start_mark else 0))
         if isinstance(value, dict | list) and isinstance(event, yaml.CollectionStartEvent):
             stack.append(_Open(value, document.values))
             if len(stack) > MAX_DEPTH:

@@ -89,7 +89,6 @@ class ZipArchive:
                 self.look(entry)
             if keras_archive.is_keras(names):
                 self.examination.format = Format.KERAS
-                keras_archive.judge_archive(self)
             skops.judge_schema(self)
             torchserve.judge_manifest(self)
 

@@ -2,7 +2,8 @@
 
 Rules it keeps:
 
-1. A file is reached if a key of a configuration names it, or if a file that is reached imports it.
+1. A file is reached if a key of a configuration names it, if a loader looks for it under its name, or if a file that is
+   reached imports it.
 2. What is reached is pinned by its digest and summarised from its syntax tree. It is graver when something happens on
    import, when it starts processes or runs text as code, or when it cannot be read.
 3. A name that leads to no file here leads elsewhere, and the finding about the key says so.
@@ -11,6 +12,7 @@ Rules it keeps:
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -25,6 +27,12 @@ _MAX_FILES = 300
 _MAX_BYTES = 32 << 20
 _GRAVE = frozenset(("process",))
 _GRAVE_ON_IMPORT = frozenset(("network", "process", "dynamic", "native", "writes"))
+#: What loaders run under its name alone. Source: transformers/generation/utils.py, load_custom_generate
+_LOOKED_FOR = {
+    "custom_generate/generate.py": "transformers takes it for its own generation where remote code is trusted"
+}
+_COOKIE = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
+_READ_AS_IS = frozenset(("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii"))
 _WORDS = {
     "network": "uses the network",
     "process": "starts processes",
@@ -48,11 +56,13 @@ def reached(repository: Repository, findings: Sequence[Finding]) -> list[Finding
     references = [
         (item, str(name)) for item in findings if item.rule == "AIV501" for name in _names(item.evidence.get("code"))
     ]
-    if not references:
+    entries = {
+        path: why for path, why in _LOOKED_FOR.items() if path in repository.parts and repository.parts[path].size
+    }
+    if not references and not entries:
         return list(findings)
     sources = _sources(repository)
     depth = max((path.count("/") + 1 for path in repository.parts), default=0)
-    entries: dict[str, str] = {}
     elsewhere: dict[int, str] = {}
     for item, name in references:
         owner, _, dotted = name.rpartition("--")
@@ -90,6 +100,25 @@ def weight(summary: Summary) -> Severity:
     return Severity.HIGH if grave else Severity.MEDIUM
 
 
+def source_text(content: bytes) -> str:
+    """The text as Python would decode it where that is UTF-8; else something that is no Python.
+
+    Another encoding may make code of a comment: that of the first two lines is asked, as Python does (PEP 263).
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "? not UTF-8"
+    named = next(
+        (found[1].lower().replace("_", "-") for found in map(_COOKIE.match, _first_lines(text)) if found), None
+    )
+    return text if named in (None, *_READ_AS_IS) else f"? in {named}, not UTF-8"
+
+
+def _first_lines(text: str) -> list[str]:
+    return re.split(r"\r\n|\r|\n", text, maxsplit=2)[:2]
+
+
 def _names(value: object) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
@@ -104,19 +133,11 @@ def _sources(repository: Repository) -> dict[str, _Read]:
             if content is not None:
                 parts.append((part, content))
                 total += len(content)
-    told = summaries([_text(content) for _, content in parts])
+    told = summaries([source_text(content) for _, content in parts])
     return {
         part.path: _Read(summary, hashlib.sha256(content).hexdigest())
         for (part, content), summary in zip(parts, told, strict=True)
     }
-
-
-def _text(content: bytes) -> str:
-    """The text as Python would decode it where that is UTF-8; else something that is no Python."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return "? not UTF-8"
 
 
 def _file(dotted: str, named_by: str, repository: Repository, depth: int) -> str | None:

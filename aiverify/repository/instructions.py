@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 
 from aiverify.finding import Finding, Severity
 from aiverify.formats.interface import Format
-from aiverify.repository.code import describe, weight
+from aiverify.repository.code import describe, source_text, weight
 from aiverify.repository.subject import Part, Repository
-from aiverify.repository.summaries import summaries
+from aiverify.repository.summaries import MAX_SOURCE, summaries
 from aiverify.rules import finding
 
 MAX_REPORTED = 20
@@ -40,6 +41,20 @@ _RUN = re.compile(
     r"[\"']?(?:\./|\.\\)?([\w][\w./\\-]{0,100}\.(?:sh|bat|cmd|ps1|exe|vbs|command|run|bin|AppImage|msi|dmg|pkg))\b",
     re.MULTILINE,
 )
+_PROGRAM = re.compile(
+    r"(?:^|[\s`;&|$>])(?:python[\d.]*|py|torchrun|deepspeed|accelerate\s+launch|streamlit\s+run|uv\s+run)\s+"
+    r"(?:-[\w-]{1,40}(?:[ =]\d{1,9})?\s+){0,6}[\"']?(?:\./|\.\\)?([\w][\w./\\-]{0,100}\.pyw?)\b",
+    re.MULTILINE,
+)
+_INSTALLED = re.compile(r"\bpip[\d.]*\s+install\s+(?:-\S{1,40}\s+){0,6}[\"']?\.(?:/|\[[\w,-]{0,100}\])?[\"']?(?=\s|$)")
+_FETCHES = re.compile(rf"\b{_FETCH}", re.IGNORECASE)
+_KEPT = re.compile(r"(?:-o|-O|-OutFile|--output(?:-document)?|>)[ =]*[\"']?([\w./~$-]{1,200})", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?|ftp)://[^\s\"'`|;&<>]{3,500}", re.IGNORECASE)
+_STARTED = re.compile(
+    rf"(?:^|[\s`;&|$>(])(?:(?:{_SHELL}|source|start|chmod\s+\S{{1,10}})\s+[\"']?|(?=[./~$]))([\w./\\~$-]{{1,200}})",
+    re.IGNORECASE,
+)
+_MOST_KEPT = 200
 
 
 def instructions(repository: Repository) -> Iterator[Finding]:
@@ -72,18 +87,47 @@ def _told(path: str, text: str, repository: Repository) -> Iterator[Finding]:
         if match is not None:
             yield _finding(path, f"readers are asked to {what}: {match[0].strip()[:200]}", Severity.MEDIUM, match[0])
             break
+    else:
+        if (command := _fetched_and_run(joined)) is not None:
+            yield _finding(path, "readers are asked to fetch a program and run it", Severity.MEDIUM, command)
     match = _SOURCE.search(joined)
     if match is not None:
         text = f"readers are asked to install a package from {match[1]}"
         yield _finding(path, text, Severity.INFO if "huggingface/" in match[1] else Severity.LOW, match[0])
+    for place in _present(_RUN.findall(joined), path, repository):
+        yield _finding(path, f"readers are asked to run {place}, which comes with the artifact", Severity.MEDIUM, place)
+    installed = ["setup.py"] if _INSTALLED.search(joined) else []
+    programs = _present([*installed, *_PROGRAM.findall(joined)], path, repository)
+    sources = [source_text(repository.parts[place].read(MAX_SOURCE) or b"\xff") for place in programs]
+    for place, summary in zip(programs, summaries(sources) if sources else [], strict=True):
+        text = f"readers are asked to run {place}, which comes with the artifact: {describe(summary)}"[:1000]
+        yield _finding(path, text, Severity.MEDIUM if weight(summary) is Severity.HIGH else Severity.LOW, place)
+
+
+def _present(names: Iterable[str], path: str, repository: Repository) -> list[str]:
+    """The files of the artifact that ``names`` in the file ``path`` mean, as many as are reported."""
     folder = PurePosixPath(path).parent
-    names = dict.fromkeys(name.replace("\\", "/") for name in _RUN.findall(joined))
-    for name in list(names)[:MAX_REPORTED]:
-        found = next((place for place in (str(folder / name), name) if place in repository.parts), None)
-        if found is not None:
-            yield _finding(
-                path, f"readers are asked to run {found}, which comes with the artifact", Severity.MEDIUM, name
-            )
+    pairs = ((str(folder / name), name) for name in dict.fromkeys(name.replace("\\", "/") for name in names))
+    found = (next((place for place in pair if place in repository.parts), None) for pair in pairs)
+    return list(islice(dict.fromkeys(place for place in found if place is not None), MAX_REPORTED))
+
+
+def _fetched_and_run(text: str) -> str | None:
+    """The command that runs what one before it, or on its line, fetched into a file; ``None`` if there is none."""
+    kept: set[str] = set()
+    for line in text.splitlines():
+        if _FETCHES.search(line) and len(kept) < _MOST_KEPT:
+            kept.update(_own_name(place) for place in _KEPT.findall(line))
+            kept.update(_own_name(address.partition("?")[0]) for address in _ADDRESS.findall(line))
+            kept.discard("")
+        started = next((found for found in _STARTED.finditer(line) if _own_name(found[1]) in kept), None)
+        if started is not None:
+            return started[0]
+    return None
+
+
+def _own_name(place: str) -> str:
+    return place.replace("\\", "/").rpartition("/")[2]
 
 
 def _finding(path: str, text: str, severity: Severity, command: str) -> Finding:

@@ -13,6 +13,7 @@ MAX_TEXT = 1 << 20
 _TEXTS = frozenset((Format.TEXT, Format.JSON, Format.YAML, Format.PYTHON, Format.SCRIPT, Format.TEMPLATE))
 _DATA = re.compile(r"(?:tokenizer|vocab|merges|.*\.index|added_tokens|.*\bvocab.*)\.(?:json|txt)", re.IGNORECASE)
 _HEART = frozenset(("config.json", "model_index.json", "tokenizer_config.json", "adapter_config.json", "modules.json"))
+_PIPELINE = frozenset(("model_index.json", "modular_model_index.json"))
 
 
 def read_bounded(location: Path, limit: int = MAX_TEXT) -> bytes | None:
@@ -72,6 +73,11 @@ class Repository:
 
     @property
     def roots(self) -> frozenset[str]:
-        """The folders that somebody would work in: the artifact's own, and each with a model's configuration."""
-        folders = {str(PurePosixPath(path).parent) for path in self.parts if PurePosixPath(path).name in _HEART}
-        return frozenset({".", *folders})
+        """The folders that somebody would work in: the artifact's own, and each with a model's configuration.
+
+        Those of the parts of a diffusion pipeline are among them: a file there comes before the library of its name.
+        """
+        places = [PurePosixPath(path) for path in self.parts]
+        pipelines = {place.parent for place in places if place.name in _PIPELINE}
+        folders = {place.parent for place in places if place.name in _HEART or place.parent.parent in pipelines}
+        return frozenset({".", *map(str, folders)})

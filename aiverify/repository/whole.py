@@ -13,7 +13,7 @@ from aiverify.advisories.snapshot import known
 from aiverify.artifact import Fetched
 from aiverify.digests.hashing import Digest
 from aiverify.finding import Finding
-from aiverify.formats.interface import Examination
+from aiverify.formats.interface import Examination, Format
 from aiverify.repository.shadowing import shadowing
 from aiverify.repository.subject import Part, Repository
 
@@ -33,8 +33,7 @@ def judged(
     named = _named(findings)
     pickled = {path for path, examination in examinations.items() if examination.checkpoint is not None}
     misplaced = {item.file for item in findings if item.rule == "AIV407" and item.file is not None}
-    names_code = any(item.rule == "AIV501" for item in findings)
-    if names_code:
+    if _names_code(findings) or any(part.format is Format.PYTHON for part in repository.parts.values()):
         findings = _with_code(repository, findings)
     formats = {path: examination.format.value for path, examination in examinations.items()}
     return [
@@ -42,8 +41,12 @@ def judged(
         *shadowing(repository, named),
         *(_in_texts(repository, pickled, misplaced) if repository.has_texts else ()),
         *(_beside_its_base(repository, fetch) if fetch is not None else ()),
-        *vulnerable(formats, known().advisories, names_code=names_code),
+        *vulnerable(formats, known().advisories, names_code=_names_code(findings)),
     ]
+
+
+def _names_code(findings: Sequence[Finding]) -> bool:
+    return any(item.rule == "AIV501" for item in findings)
 
 
 def _with_code(repository: Repository, findings: Sequence[Finding]) -> list[Finding]:

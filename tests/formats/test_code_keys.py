@@ -51,6 +51,22 @@ def test_other_files_that_libraries_write_are_silent() -> None:
     for name, value in {
         "model_index.json": {"_class_name": "FluxPipeline", "unet": ["diffusers", "UNet2D"], "tokenizer": [None, None]},
         "tokenizer_config.json": {"tokenizer_class": "X", "name_or_path": "/root/x", "special_tokens_map_file": "/a/b"},
+        "a/model_index.json": {"text_encoder": ["transformers", "CLIP"], "safety": ["stable_diffusion", "Checker"]},
+        "modular_model_index.json": {"vae": ["diffusers", "AutoencoderKL", {"subfolder": "vae"}]},
+        "adapter_config.json": {
+            "auto_mapping": {"base_model_class": "LlamaModel", "parent_library": "transformers.models.llama"},
+            "megatron_core": "megatron.core",
+        },
+        "router_config.json": {
+            "types": {"a": "sentence_transformers.models.Transformer"},
+            "structure": {"query": ["a"]},
+        },
+        "2_Dense/config.json": {"activation_function": "torch.nn.modules.activation.Tanh"},
+        "gpt2.json": {
+            "activation_function": "gelu_new",
+            "target": "text.column",
+            "download": "https://x.example/a.zip",
+        },
         "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}],
         "preprocessor_config.json": {"image_processor_type": "CLIPImageProcessor", "size": 224, "crop_size": {"x": 1}},
         "config.json": {"_attn_implementation": "flash_attention_2", "experts_implementation": "grouped_mm"},
@@ -70,6 +86,38 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("c.json", {"kernel_config": {"RMSNorm": "org/norm:LlamaRMSNorm"}}, ("AIV501", "high")),
         ("model_index.json", {"unet": ["my_unet", "Net"]}, ("AIV501", "medium")),
         ("modules.json", [{"type": "custom_st.Transformer"}], ("AIV501", "medium")),
+        ("modules.json", [{"type": "org/other--code.Transformer"}], ("AIV501", "medium")),
+        ("modules.json", [{"type": "k\u043ed.Transformer"}], ("AIV501", "medium")),
+        ("router_config.json", {"types": {"a": "custom.Net"}, "structure": {}}, ("AIV501", "medium")),
+        ("config.json", {"types": {"a": "custom.Net"}, "structure": {}}, ("AIV501", "medium")),
+        ("modular_model_index.json", {"unet": ["my_unet", "Net", {"repo": None}]}, ("AIV501", "medium")),
+        ("Model_Index.json", {"unet": ["my_unet", "Net"]}, ("AIV501", "medium")),
+        *(("model_index.json", {"unet": [name, "Net"]}, ("AIV501", "medium")) for name in "aeot"),
+        ("c.json", {"_target_": "s.run"}, ("AIV501", "medium")),
+        ("c.json", {"_target_": "torch.os.system"}, ("AIV501", "high")),
+        ("c.json", {"_target_": "torch.serialization.os.system"}, ("AIV501", "high")),
+        ("c.json", {"_target_": "torch.distributed.run.main"}, ("AIV501", "medium")),
+        ("c.json", {"_component_": "mine.build"}, ("AIV501", "medium")),
+        ("v1.yaml", {"model": {"target": "os.system", "params": {"command": "id"}}}, ("AIV501", "high")),
+        ("v1.yaml", {"model": {"target": "os.system"}}, ("AIV501", "high")),
+        ("v1.yaml", {"model": {"target": "mine.models.Net"}}, ("AIV501", "medium")),
+        ("v1.yaml", {"model": {"target": "mine.net", "params": {}}}, ("AIV501", "medium")),
+        ("v1.yaml", {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {}}, ("AIV501", "low")),
+        ("config.yaml", {"model": {"class_path": "subprocess.Popen", "init_args": {"args": "id"}}}, ("AIV501", "high")),
+        ("config.yaml", {"model": {"class_path": "mine.Net"}}, ("AIV501", "medium")),
+        ("adapter_config.json", {"auto_mapping": {"parent_library": "mine"}}, ("AIV501", "medium")),
+        ("adapter_config.json", {"megatron_core": "mine"}, ("AIV501", "medium")),
+        ("MLmodel", {"flavors": {"python_function": {"loader_module": "mine"}}}, ("AIV501", "medium")),
+        ("MLmodel", {"python_function": {"loader_module": "mlflow.sklearn", "code": "code"}}, ("AIV501", "medium")),
+        ("config.json", {"sentence_transformers": {"activation_fn": "mine.Tanh"}}, ("AIV501", "medium")),
+        ("genai_config.json", {"session_options": {"custom_ops_library": "x.so"}}, ("AIV501", "high")),
+        ("mm.json", {"custom_imports": {"imports": ["mine"]}}, ("AIV501", "medium")),
+        ("data.yaml", {"download": "import os\nos.system('id')"}, ("AIV501", "high")),
+        ("config.yaml", {"common": {"user_dir": "code"}}, ("AIV501", "medium")),
+        ("data.yaml", {"download": "bash get.sh"}, ("AIV501", "high")),
+        ("c.json", {"attn_implementation": " org/kernel @v1 : f"}, ("AIV501", "high")),
+        ("c.json", {"attn_implementation": "flash|_org/kernel"}, ("AIV501", "high")),
+        ("c.json", {"audio_tokenizer_name_or_path": "org/other"}, ("AIV510", "info")),
         ("c.json", {"vocab_file": "../../etc/passwd"}, ("AIV510", "medium")),
         ("c.json", {"vocab_file": "https://x.example/v.txt"}, ("AIV510", "low")),
         ("c.json", {"merges_file": "/home/x/merges.txt"}, ("AIV510", "info")),
@@ -119,7 +167,10 @@ def test_keys_that_share_their_values_cost_each_value_once() -> None:
 
 
 KEYS = st.sampled_from(
-    [*("auto_map", "custom_pipeline", "trust_remote_code", "_target_", "attn_implementation", "type", "vocab_file")]
+    [
+        *("target", "params", "class_path", "parent_library", "loader_module", "code", "activation_fn", "download"),
+        *("auto_map", "custom_pipeline", "trust_remote_code", "_target_", "attn_implementation", "type", "vocab_file"),
+    ]
 )
 VALUES = st.sampled_from(
     [*("a.B", "org/kernel", "torch.nn.Linear", "os.system", "https://x/y", "../z", "no", ""), True, None, 1]
@@ -218,6 +269,69 @@ def test_what_matters_is_not_hidden_behind_what_does_not() -> None:
     assert ("AIV501", "high") in {(item.rule, item.severity.value) for item in found}
     names = {f"Auto{number}": f"m{number}.C" for number in range(2000)}
     assert {item.severity.value for item in judge_keys({"auto_map": names}, "c.json")} == {"high"}
+
+
+def test_no_number_of_parts_hides_one_of_them() -> None:
+    index: dict[str, object] = {f"part{number}": ["diffusers", "Net"] for number in range(5_000)}
+    (found,) = judge_keys({**index, "unet": ["my_unet", "Net"]}, "model_index.json")
+    assert found.evidence["code"] == ["my_unet.Net", "unet.my_unet"]
+    modules = [{"type": "sentence_transformers.models.Normalize"}] * 5_000
+    (found,) = judge_keys([*modules, {"type": "mine.Net"}], "modules.json")
+    assert found.evidence["code"] == ["mine.Net"]
+    many = judge_keys([{"type": "mine.Net"}] * 5_000, "modules.json")
+    assert len(many) == 1_001
+    assert many[-1].severity == "high"
+
+
+def test_a_module_loader_of_mlflow_is_looked_for_in_its_folder_of_code() -> None:
+    text = b"flavors:\n  python_function:\n    code: code/src\n    loader_module: mine.load\n"
+    found = examine_yaml(text, "MLmodel").findings
+    assert [item.evidence["code"] for item in found] == [["code.src.mine.load"], ["mine.load"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: !apply:os.system ['id']", ("AIV501", "high")),
+        ("a: !new:subprocess.Popen [[id]]", ("AIV501", "high")),
+        ("a: !name:mine.go ''", ("AIV501", "medium")),
+        ("a: !applyref:mine.go 1", ("AIV501", "medium")),
+        ("a: !module:mine", ("AIV501", "medium")),
+        ("%TAG !e! !apply:\n---\na: !e!os.system [id]", ("AIV501", "high")),
+        ("a: !apply:%6Fs.system [id]", ("AIV501", "high")),
+        ("a: (!!python/object/apply:os.system ['id'])", ("AIV501", "high")),
+        ("a: !tuple \"(!!python/object/apply:os.system ['id'])\"", ("AIV501", "high")),
+        ("a: !include:../../x.yaml", ("AIV510", "medium")),
+    ],
+)
+def test_a_tag_that_a_loader_acts_on_is_found(text: str, said: tuple[str, str]) -> None:
+    (found,) = examine_yaml(text.encode(), "hyperparams.yaml").findings
+    assert (found.rule, found.severity.value) == said
+
+
+def test_the_tags_of_an_ordinary_model_of_speechbrain_are_silent() -> None:
+    text = """
+sample_rate: 16000
+shape: (1, 2)
+size: !ref <sample_rate> // 2
+norm: !name:torch.nn.BatchNorm1d
+model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
+    input_size: !ref <size>
+tokenizer: !new:sentencepiece.SentencePieceProcessor
+seed: !apply:torch.manual_seed [1]
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables: {model: !ref <model>}
+"""
+    assert examine_yaml(text.encode(), "hyperparams.yaml").findings == []
+
+
+def test_long_names_cost_no_more_than_their_length() -> None:
+    for key in ("target", "_target_", "class_path", "attn_implementation"):
+        for name in ("a." * 2_000_000, "a/" + "@" * 2_000_000 + "/", "A" * 2_000_000):
+            judge_keys({key: name, "params": {}}, "c.json")
+    names = ["a/" + "@" * 990 + "/"] * 2_000
+    judge_keys([{"attn_implementation": name} for name in names], "c.json")
+    examine_yaml(b"a: (" + b"!" * 500_000 + b")", "c.yaml")
 
 
 def test_long_keys_cost_no_more_than_their_length() -> None:

@@ -222,6 +222,16 @@ def test_what_is_recognised_and_not_examined_is_said(what, name, tmp_path):
     assert ["recognised, but not examined" in item.reason for item in examination.unexamined] == [True]
 
 
+def test_a_booster_in_json_keeps_its_name_and_hides_no_key(tmp_path):
+    assert rules(look(tmp_path, FOREIGN["xgboost json"], "model.json")) == set()
+    hidden = b'{"learner":{}, "auto_map":{"AutoModel":"evil.Model"}}'
+    examination = look(tmp_path, hidden, "config.json")
+    assert (examination.format, rules(examination)) == (Format.JSON, {"AIV501"})
+    index = b'{"learner":{}, "weight_map":{"a":"../b.safetensors"}}'
+    assert look(tmp_path, index, "model.safetensors.index.json").format is Format.JSON
+    assert look(tmp_path, b'{  "ET12":1, "auto_map":{"A":"evil.M"}}', "config.json").format is Format.JSON
+
+
 def test_a_foreign_model_is_left_alone_beside_weights_of_pytorch(tmp_path):
     (tmp_path / "model.cbm").write_bytes(FOREIGN["catboost"])
     assert scan(tmp_path, engines=()).verdict.outcome == "error"

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiverify.finding import Finding, Severity
+from aiverify.formats.config import examine_json
 from aiverify.formats.content import Allowance, in_place, on_disk
 from aiverify.formats.hdf5 import examine_hdf5
 from aiverify.formats.interface import Examination
@@ -289,3 +290,28 @@ def test_a_broken_file_is_said_to_be_unread(saved: Path, tmp_path: Path) -> None
     examination = examined(place)
     assert [found.rule for found in examination.findings] == ["AIV404"]
     assert examination.unexamined
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda model: model,
+        lambda model: {"a": [model]},
+        lambda model: {"modelTopology": {"keras_version": "3", "model_config": model}, "format": "layers-model"},
+    ],
+)
+def test_a_model_whose_configuration_is_a_file_of_its_own_is_judged(wrapped: Callable[[object], object]) -> None:
+    said = examine_json(json.dumps(wrapped(json.loads(with_lambda().to_json()))).encode(), "config.json").findings
+    assert [item.rule for item in said] == ["AIV411"]
+    assert examine_json(json.dumps(wrapped(json.loads(dense().to_json()))).encode(), "config.json").findings == []
+
+
+def test_a_lambda_outside_of_a_layer_is_read() -> None:
+    value = [encoded(hostile), None, None]
+    (found,) = judged(layer("Dense", activation={"class_name": "__lambda__", "config": {"value": value}}))
+    assert found.severity is Severity.CRITICAL
+
+
+def test_a_function_that_is_called_a_class_is_no_part_of_a_model() -> None:
+    getter = {"module": "keras.utils", "class_name": "get_file", "config": {}, "registered_name": None}
+    assert rules(layer("Dense", activation=getter)) == ["AIV411"]

@@ -233,6 +233,9 @@ def test_what_a_schema_of_skops_names_is_judged_like_the_names_of_a_pickle(look)
     examination = look(schema(__class__="dict", __module__="builtins", content=[{"a": inner}]), "m.skops")
     assert rules(examination) == {"AIV301", "AIV303"}
     assert rules(look(schema(__class__="make", __module__="my_package"), "m.skops")) == {"AIV302"}
+    many = [{"__module__": "mine", "__class__": f"a{number}"} for number in range(2000)]
+    behind = [{"__module__": "os", "__class__": "system"}, *many]
+    assert "AIV301" in rules(look(schema(__class__="dict", __module__="builtins", content=behind), "m.skops"))
     assert rules(look(schema(__class__=3, __module__="my_package"), "m.skops")) == {"AIV302"}
     assert look(archive(Member(name=b"schema.json", data=b"{")), "m.skops").unexamined
 

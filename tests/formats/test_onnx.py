@@ -85,10 +85,18 @@ def test_a_function_that_the_model_defines_needs_no_library() -> None:
         (helper.make_node("Foo", ["x"], ["z"], domain="acme.ops"), "AIV413"),
         (helper.make_node("PyOp", ["x"], ["z"], domain="ai.onnx.contrib"), "AIV411"),
         (helper.make_node("PythonOp", ["x"], ["z"], domain="com.microsoft"), "AIV411"),
+        (helper.make_node("EPContext", ["x"], ["z"], domain="com.microsoft", ep_cache_context="../x.bin"), "AIV411"),
         (helper.make_node("Constant", [], ["z"], value_string=PICKLE), "AIV411"),
         (helper.make_node("Constant", [], ["z"], value_strings=[b"#!/bin/sh\ntrue"]), "AIV411"),
     ],
-    ids=["a foreign domain", "Python by the extensions", "Python by the runtime", "a pickle", "a script"],
+    ids=[
+        "a foreign domain",
+        "Python by the extensions",
+        "Python by the runtime",
+        "a program for a device",
+        "a pickle",
+        "a script",
+    ],
 )
 @pytest.mark.parametrize("inside", ["graph", "branch", "function"])
 def test_what_an_operator_brings_is_found_wherever_it_stands(node: onnx.NodeProto, rule: str, inside: str) -> None:

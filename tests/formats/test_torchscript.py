@@ -150,6 +150,70 @@ def test_a_comment_calls_nothing() -> None:
     assert judge_source(b"# ops.acme.run(x)\n  x = ops.image.decode_png(x)\n", "m.pt", "m/code/a.py") == []
 
 
+MAPS = 'torch.from_file("x", True, 4, dtype=6)'
+HIDDEN = {
+    "the name on the next line": ("torch.from_file(", "torch.\\\nfrom_file("),
+    "an attribute by name": ("torch.from_file(", 'getattr(torch, "from_file")('),
+    "an attribute of all operators": ("torch.from_file(", "getattr(getattr(ops, 'aten'), 'from_file')("),
+    "another name for torch": ("y = torch.", "t = torch\n    y = t."),
+    "another name for operators": ("y = torch.", "t = ops.aten\n    y = t."),
+    "another name for all operators": ("y = torch.", "t = ops\n    y = t.aten."),
+    "another name for the operator": ("y = torch.from_file(", "t = torch.from_file\n    y = t("),
+    "parentheses": ("torch.from_file(", "(torch).from_file("),
+    "a string that seems to go on": ("y =", "z = '\\\\' # '\n    y ="),
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_an_operator_that_runs_under_another_name_is_said(tmp_path: Path, how: str) -> None:
+    marker, place = tmp_path / "ran", tmp_path / "model.pt"
+    plain = f"  def forward(self: __torch__.Computes,\n    x: Tensor) -> Tensor:\n    y = {MAPS}\n    return y\n"
+    hidden = plain.replace(*HIDDEN[how])
+    assert hidden != plain
+    torch.jit.save(torch.jit.script(Computes()), place)
+    with zipfile.ZipFile(place) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist() if not name.endswith(".debug_pkl")}
+    code = next(name for name in entries if b"  def forward" in entries[name] and b"Computes" in entries[name])
+    head, _, rest = entries[code].partition(b"  def forward")
+    following = rest.partition(b"\nclass ")[2]
+    body = hidden.replace('"x"', f'"{marker}"').replace("__torch__.Computes", owner(rest)).encode()
+    entries[code] = head + body + (b"class " + following if following else b"")
+    with zipfile.ZipFile(place, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    torch.jit.load(place)(torch.zeros(4))
+    assert marker.exists()
+    assert {item.rule for item in judge_source(hidden.encode(), "m.pt", "m/code/a.py")} & {"AIV412", "AIV413"}
+
+
+def owner(rest: bytes) -> str:
+    """The class that a method belongs to, as torch writes it."""
+    return rest.partition(b"self: ")[2].partition(b",")[0].decode()
+
+
+class Named(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
+
+    def forward(self, x: torch.Tensor, kind: str = "torch") -> torch.Tensor:
+        if kind == "#":
+            raise ValueError("ops are 'torch' # or not \\")
+        y: torch.Tensor = self.ops(x)
+        return y
+
+
+def test_attributes_and_strings_of_these_names_are_silent(tmp_path: Path) -> None:
+    assert rules(Named(), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"'''\\'''" * 200_000, b'"\\"' * 500_000, b"__torch__.torch" * 200_000, b"ops." * 500_000]
+)
+def test_source_that_never_ends_costs_no_more_than_its_length(text: bytes) -> None:
+    judge_source(text, "m.pt", "m/code/a.py")
+
+
 def test_source_without_end_is_said_to_be_unexamined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiverify.formats.torchscript.MAX_SOURCE", 10)
     (said,) = judge_source(b"x" * 11, "m.pt", "m/code/a.py")

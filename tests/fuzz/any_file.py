@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aiverify.formats import keras_archive, skops, torch_pt2, torchserve  # noqa: F401 - no file is opened later on
+from aiverify.formats import code_keys, config, keras, keras_archive, skops, torch_pt2, torchserve  # noqa: F401 - no file is opened later on
 from aiverify.formats.content import in_place
 from aiverify.formats.examine import _READERS, _examine
 from aiverify.formats.interface import Examination, Format, ScanOptions

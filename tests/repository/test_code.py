@@ -108,3 +108,37 @@ def test_long_names_lead_where_short_ones_do_and_cost_no_more(tmp_path: Path) ->
     started = time.process_time()
     assert ("AIV501", "high", "code/model.py") in look(tmp_path, files)
     assert time.process_time() - started < 5
+
+
+def test_a_class_of_its_own_lies_in_the_folder_of_the_part(tmp_path: Path) -> None:
+    index = {"_class_name": "P", "unet": ["net", "Net"]}
+    found = look(tmp_path, {"model_index.json": index, "unet/net.py": "import os\nos.system('x')\n"})
+    assert found == [("AIV501", "medium", "model_index.json"), ("AIV501", "high", "unet/net.py")]
+
+
+def test_a_file_in_the_folder_of_a_part_stands_in_for_a_library(tmp_path: Path) -> None:
+    index = {"_class_name": "P", "unet": ["transformers", "Net"]}
+    found = look(tmp_path, {"model_index.json": index, "unet/transformers.py": "x = 1\n"})
+    assert ("AIV506", "high", "unet/transformers.py") in found
+
+
+def test_the_generation_that_loaders_look_for_is_code_that_runs(tmp_path: Path) -> None:
+    found = look(tmp_path, {"custom_generate/generate.py": "import os\ndef generate(): os.system('x')\n"})
+    assert found == [("AIV501", "high", "custom_generate/generate.py")]
+
+
+@pytest.mark.parametrize("cookie", ["# -*- coding: utf-7 -*-", "#!/usr/bin/python\n# vim: set fileencoding=utf_7 :"])
+def test_code_in_a_comment_of_another_encoding_is_not_taken_for_a_comment(tmp_path: Path, cookie: str) -> None:
+    marker = tmp_path / "ran"
+    hidden = f"{cookie}\n# +AAo-open({str(marker)!r}, 'w')\n"
+    exec(compile(hidden.encode(), "modeling.py", "exec"), {})
+    assert marker.exists()
+    found = look(tmp_path / "model", {"config.json": AUTO, "modeling.py": hidden})
+    assert ("AIV501", "high", "modeling.py") in found
+    plain = look(tmp_path / "plain", {"config.json": AUTO, "modeling.py": "# -*- coding: utf-8 -*-\nx = 1\n"})
+    assert ("AIV501", "medium", "modeling.py") in plain
+
+
+@pytest.mark.parametrize("name", ["__future__.py", "sitecustomize.py", "_pickle.so", "colorama/__init__.py"])
+def test_a_module_that_loaders_only_ask_for_is_one_that_they_import(tmp_path: Path, name: str) -> None:
+    assert ("AIV506", "high", name) in look(tmp_path, {name: "x = 1\n"})

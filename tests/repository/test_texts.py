@@ -55,17 +55,38 @@ def test_an_ordinary_model_card_is_silent(tmp_path: Path) -> None:
         ("echo aGk= | base64 -d | sh", "medium"),
         ("pip install git+https://x.example/a.git", "low"),
         ("pip install git+https://github.com/huggingface/transformers", "info"),
+        ("curl -LO https://x.example/a/get.sh?v=1\nbash get.sh", "medium"),
+        ("wget https://x.example/tool -O /tmp/t && chmod +x /tmp/t", "medium"),
+        ("curl https://x.example/a > ~/b.py; python3 ~/b.py", "medium"),
+        ("python loader.py --fast", "medium"),
+        ("pip install -e .[dev]", "medium"),
+        ("torchrun --nproc_per_node=8 -m plain.py", "low"),
+        ("".join(f"./{number}.sh\n" for number in range(50)) + "./setup.sh", "medium"),
         ("./setup.sh", "medium"),
         ("start loader.bat", "medium"),
     ],
 )
 def test_commands_that_fetch_or_run_a_program_are_found(tmp_path: Path, command: str, severity: str) -> None:
     files = {"README.md": f"# Use\n```\n{command}\n```\n", "setup.sh": "echo\n", "loader.bat": "echo\n"}
+    files |= {"setup.py": "import os\nos.system('x')\n"}
+    files |= {"loader.py": "import subprocess\ndef main(): subprocess.run(['id'])\n", "plain.py": "x = 1\n"}
     assert ("AIV507", severity, "README.md") in look(tmp_path, files)
 
 
 def test_a_command_on_a_file_that_is_not_there_is_silent(tmp_path: Path) -> None:
     assert look(tmp_path, {"README.md": "run ./build.sh\n"}) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "wget https://x.example/cat.jpg\npython demo.py --image cat.jpg",
+        "curl https://x.example/v1/chat -o answer.json\ncat answer.json",
+        "wget https://x.example/model.gguf\n./llama-cli -m model.gguf",
+    ],
+)
+def test_what_is_fetched_and_only_read_is_silent(tmp_path: Path, command: str) -> None:
+    assert look(tmp_path, {"README.md": command}) == []
 
 
 def notebook(*cells: str) -> str:
