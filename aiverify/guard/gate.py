@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiverify.guard.asked import Asked, State, digest, state_of, states
+from aiverify.guard.deciding import ENFORCE, Settings
 from aiverify.guard.interface import Admission, LoadRefused, Twin, of_copy, refusal
 from aiverify.guard.loading import examining
 from aiverify.guard.refusals import refused
-from aiverify.guard.settings import ENFORCE, Settings
 
 if TYPE_CHECKING:
     from aiverify.guard.judging import Judged

@@ -1,9 +1,8 @@
 """Refusals are counted where nobody can swallow them.
 
-An exception can be caught and forgotten; the count cannot. It lies in memory that forked children share. Where
-``AIVERIFY_REFUSALS`` names a file, each refusal adds a line to it, for a parent that started other interpreters.
-
-Every guarded interpreter imports this module when it starts: it imports next to nothing.
+An exception can be caught and forgotten; the count cannot. It lies in memory that forked children share: this module is
+imported before the first fork, and otherwise by the first refusal. Where ``AIVERIFY_REFUSALS`` names a file, each
+refusal adds a line to it, for a parent that started other interpreters.
 """
 
 from __future__ import annotations

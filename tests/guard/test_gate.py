@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from pickle_builder import named, stream, text, tup
 
+from aiverify.guard.deciding import WARN, Settings
 from aiverify.guard.gate import StoreGate
 from aiverify.guard.interface import LoadRefused, refusal
-from aiverify.guard.settings import WARN, Settings
 from aiverify.policy import DEFAULT_POLICY, Policy
 from aiverify.store.interface import Member, Question
 from aiverify.store.store import Store
