@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (
     *(".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".safetensors"),
-    *(".h5", ".hdf5", ".keras", ".mar", ".nemo", ".skops", ".pt2", ".th", ".t7", ".p"),
+    *(".h5", ".hdf5", ".keras", ".mar", ".nemo", ".skops", ".pt2", ".th", ".t7", ".p", ".pk", ".pck", ".pcl"),
+    *(".sav", ".model", ".ptl", ".pklz"),
 )
+#: Behind one of these: compressed.
+_PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".zip", ".z")
 _REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules"))
 _IMPORTS = frozenset(("<frozen importlib._bootstrap_external>", "<frozen zipimport>"))
 _CACHED = f".{sys.implementation.cache_tag}."
@@ -88,13 +91,18 @@ def _model_file(path: object) -> str | None:
             path = os.fsdecode(path)  # type: ignore[arg-type]  # whatever an open is given
         except TypeError:
             return None  # a descriptor, which somebody opened before
-    if path.lower().endswith(_SUFFIXES):
+    if _is_called_so(path):
         return path
     try:
         os.readlink(path)  # noqa: PTH115 - asked at every open of the process
     except (OSError, ValueError):
         return None
-    return path if os.path.realpath(path).lower().endswith(_SUFFIXES) else None
+    return path if _is_called_so(os.path.realpath(path)) else None
+
+
+def _is_called_so(path: str) -> bool:
+    name = path.lower()
+    return name.endswith(_SUFFIXES) or (name.endswith(_PACKED) and name.rpartition(".")[0].endswith(_SUFFIXES))
 
 
 def _is_of_site() -> bool:

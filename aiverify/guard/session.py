@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Set where nobody has set them: they hold for loads that no layer of the guard sees, and in child processes.
 HARDENED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
 _LIBRARIES = ("torch", "safetensors", "joblib", "numpy", "keras")
+#: Their modules that have load functions of their own, and are imported later.
+_LATER = ("torch.export.pt2_archive._package", "torch._inductor.package.package")
 _REHASH = ("changed", "always")
 
 _lock = RLock()
@@ -238,14 +240,14 @@ class _ImportWatch:
         self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
         """The spec that another finder gives, with a loader that tells."""
-        if name not in _LIBRARIES:
+        if name not in _LIBRARIES and name not in _LATER:
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             spec: ModuleSpec | None = find(name, path, target) if finder is not self and find is not None else None
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Wrapping(spec.loader, name)  # type: ignore[assignment]  # a loader by its methods
+                    spec.loader = _Wrapping(spec.loader, name.partition(".")[0])  # type: ignore[assignment]  # a loader by its methods
                 return spec
         return None
 

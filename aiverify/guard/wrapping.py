@@ -25,14 +25,22 @@ _lock = threading.RLock()
 def rebind(places: Sequence[Place]) -> None:
     """Put wrappers in the place of functions of modules that are imported: (module, name, what is done instead) each.
 
-    Every module that holds the original under any name gets the wrapper.
+    Every module that holds the original under any name gets the wrapper. A name with a dot is that of a method.
     """
     with _lock:
         known = len(_wrappers)
-        for module, name, guarded in places:
-            original = getattr(sys.modules.get(module), name, None)
-            if original is not None and not hasattr(original, _MARK) and id(original) not in _wrappers:
-                _wrappers[id(original)] = original, _wrapped(original, guarded)
+        for module, dotted, guarded in places:
+            held_by, _, name = dotted.rpartition(".")
+            holder = sys.modules.get(module)
+            holder = getattr(holder, held_by, None) if held_by else holder
+            original = getattr(holder, name, None)
+            if original is None or hasattr(original, _MARK) or id(original) in _wrappers:
+                continue
+            wrapper = _wrapped(original, guarded)
+            if held_by:
+                setattr(holder, name, wrapper)
+            else:
+                _wrappers[id(original)] = original, wrapper
         if len(_wrappers) > known:
             rebind_again()
 
