@@ -68,6 +68,8 @@ def attacks(folder: Path) -> None:
     with gzip.open(folder / "detour.pkl.gz", "wb") as packed:
         packed.write(detour)
     packages(folder, detour)
+    (folder / "distributed").mkdir()
+    (folder / "distributed" / ".metadata").write_bytes(detour)
     (folder / "evil-link.dat").symlink_to(folder / "evil.pkl")
     (folder / "evil.hex").write_text(plain.hex())
     (folder / "copies").mkdir()

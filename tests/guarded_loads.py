@@ -43,6 +43,7 @@ import joblib  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
+import torch.distributed.checkpoint as dcp  # noqa: E402
 from guarded_swaps import SWAPS, put  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load as load_bytes  # noqa: E402
@@ -140,6 +141,7 @@ def attacks() -> None:
         )
     reader = torch._C.PyTorchFileReader(str(folder / "evil-package.pt"))
     case("PackageImporter of a reader", lambda: PackageImporter(reader).import_module("evil"))
+    case("the index of a distributed checkpoint", dcp.FileSystemReader(folder / "distributed").read_metadata)
     case("safe_open of a pickle", lambda: safe_open(folder / "evil.safetensors", "pt"))
     case("load_file of a pickle", lambda: load_file(folder / "evil.safetensors"))
 
@@ -270,11 +272,21 @@ def nested() -> None:
         case(f"{what} that reads another pickle", lambda target=target: torch.load(target, map_location=reading))
 
 
+def distributed() -> None:
+    """Write a distributed checkpoint, and load it."""
+    state = {"a": torch.arange(4.0), "of": [{"step": 3}, torch.ones(2, dtype=torch.int8)]}
+    dcp.save(state, checkpoint_id=folder / "distributed good", no_dist=True)
+    found = {"a": torch.zeros(4), "of": [{"step": 0}, torch.zeros(2, dtype=torch.int8)]}
+    dcp.load(found, checkpoint_id=folder / "distributed good", no_dist=True)
+    assert str(found) == str(state)
+
+
 def benign() -> None:
     case("torch.load good", lambda: torch.load(folder / "good.pt"))
     case("torch.load early good", lambda: early_torch_load(folder / "good.pt"))
     case("joblib.load good", lambda: joblib.load(folder / "good.joblib"))
     case("joblib.load compressed", lambda: joblib.load(folder / "good-compressed.joblib"))
+    case("a distributed checkpoint", distributed)
     case("a package", lambda: PackageImporter(folder / "good-package.pt").load_pickle("settings", "s.pkl"))
     case(
         "a package of a file",

@@ -3,7 +3,7 @@
 Rules it keeps:
 
 1. Inside the load of an artifact, ``pickle.find_class`` is denied by default: only names are given out that the machine
-   recorded in the very file that is being loaded.
+   recorded in the very file that is being loaded, or that alone belong into one of its kind.
 2. Outside, only dangerous names are denied (``dangerous``), and a file that is called like a model is verified before
    it is opened for reading. A name counts, and so does what a link leads to; the wrappers of the loaders look at every
    name. What no unpickler makes anything of may be opened whatever the verdict.
@@ -129,7 +129,7 @@ def _named(gate: "Decider", module: object, name: object) -> None:
     load = current()
     if load is not None and load.names is not None:
         if (module, name) not in load.names:
-            raise gate.refuse(load.file, f"the pickle asks for {module}.{name}, which was not found in the file")
+            raise gate.refuse(load.file, f"its pickle asks for {module}.{name}, which may not stand in it")
     elif is_dangerous(module, name):
         raise gate.refuse(load.file if load else "a pickle", f"it asks for {module}.{name}")
 

@@ -65,9 +65,9 @@ def loading(admission: "Admission") -> _Within:
     return _Within(Load(admission.file, admission.globals, str(admission.sealed)))
 
 
-def loading_nothing(file: str) -> _Within:
-    """This thread loads what was not admitted, and so may hold no pickle that names anything."""
-    return _Within(Load(file, frozenset()))
+def loading_only(file: str, names: "frozenset[Name]") -> _Within:
+    """This thread loads what was not admitted, and so may hold no pickle that asks for anything but ``names``."""
+    return _Within(Load(file, names))
 
 
 class examining:  # noqa: N801 - used like a function

@@ -1,4 +1,4 @@
-"""torch.load, torch.jit.load, torch.export.load and torch.package.
+"""torch.load, torch.jit.load, torch.export.load, torch.package, and the index of torch.distributed.checkpoint.
 
 A checkpoint of tensors and plain values is rebuilt from its safetensors twin, without any unpickler (``redirect``). Any
 other that is admitted is loaded from its sealed copy. Unless the caller asks for whole objects, only weights
@@ -14,9 +14,22 @@ from types import FunctionType
 from typing import Any
 
 from aiverify.guard.deciding import Decider
+from aiverify.guard.interface import Name
+from aiverify.guard.loading import loading_only
 from aiverify.guard.streams import admitted, is_path
 
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_INDEX_CLASSES = (
+    *("Metadata", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata", "TensorProperties"),
+    *("MetadataIndex", "StorageMeta", "_MEM_FORMAT_ENCODING"),
+)
+#: What ``torch.distributed.checkpoint`` writes into an index, beside types of tensors.
+_INDEX = {
+    *(("torch.distributed.checkpoint.metadata", name) for name in _INDEX_CLASSES),
+    *(("torch.distributed.checkpoint.filesystem", name) for name in ("_StorageInfo", "_StoragePrefix")),
+    *((module, "PosixPath") for module in ("pathlib", "pathlib._local")),
+    *(("torch", "Size"), ("torch.serialization", "_get_layout"), ("collections", "OrderedDict")),
+}
 
 
 def load(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
@@ -66,6 +79,22 @@ def import_package(
         return original(importer, str(admission.sealed), *arguments, **named)
 
 
+def read_metadata(_gate: Decider, original: Callable[..., Any], reader: Any, *arguments: Any, **named: Any) -> Any:
+    """As the ``FileSystemReader`` of ``torch.distributed.checkpoint`` reads the index of a checkpoint, ``.metadata``.
+
+    It is a pickle, and may ask for nothing but the classes of such an index. What lies beside it, ``torch.load`` loads.
+    """
+    with loading_only(str(getattr(reader, "path", "an index")), _of_an_index()):
+        return original(reader, *arguments, **named)
+
+
+def _of_an_index() -> frozenset[Name]:
+    import torch
+
+    types = {("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+    return frozenset(types | _INDEX)
+
+
 class _Unforced:
     """The module ``os`` with one variable of the environment unset."""
 
@@ -95,4 +124,5 @@ PLACES = (
     ("torch.export.pt2_archive._package", "load_pt2", export_load),
     ("torch._inductor.package.package", "load_package", load_package),
     ("torch.package.package_importer", "PackageImporter.__init__", import_package),
+    ("torch.distributed.checkpoint.filesystem", "FileSystemReader.read_metadata", read_metadata),
 )

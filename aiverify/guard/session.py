@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 HARDENED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
 _LIBRARIES = ("torch", "safetensors", "joblib", "numpy", "keras")
 #: Their modules that have load functions of their own, and are imported later.
-_LATER = ("torch.export.pt2_archive._package", "torch._inductor.package.package")
+_LATER = (
+    *("torch.export.pt2_archive._package", "torch._inductor.package.package"),
+    "torch.distributed.checkpoint.filesystem",
+)
 _REHASH = ("changed", "always")
 
 _lock = RLock()

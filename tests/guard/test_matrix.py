@@ -17,7 +17,7 @@ from guarded_swaps import SWAPPED, SWAPS
 CHILD = Path(guarded_files.__file__).with_name("guarded_loads.py")
 BENIGN = {
     *("torch.load good", "torch.load early good", "joblib.load good", "joblib.load compressed", "np.load good"),
-    *("a package", "a package of a file"),
+    *("a package", "a package of a file", "a distributed checkpoint"),
     *("np.load objects", "safetensors good", "safetensors bytes", "pickle good", "bytes that are called like a model"),
     *("pd.read_pickle good", "joblib.load good while another thread loads"),
     *("own functions", "own results while another thread loads", "the load itself", "a load that reads another pickle"),

@@ -44,6 +44,14 @@ def test_a_swallowed_refusal_is_told_by_the_status(machine: Machine) -> None:
     assert "evil.pkl: not loaded" in end.stderr
 
 
+def test_an_exception_that_somebody_dealt_with_hides_no_refusal(machine: Machine) -> None:
+    skipped = "sys.last_value = ValueError('a test was skipped')\n"  # as pytest leaves it
+    assert ran(machine, START + SWALLOW + skipped).returncode == 126
+    chained = "try: open('evil.pkl', 'rb')\nexcept Exception as no: raise ValueError from no\n"
+    end = ran(machine, START + chained)
+    assert (end.returncode, "went on" in end.stderr) == (1, False)
+
+
 def test_a_refusal_that_a_forked_child_swallowed_is_told_by_the_parent(machine: Machine) -> None:
     fork = "if not os.fork():\n    try: open('evil.pkl', 'rb')\n    except Exception: os._exit(0)\nos.wait()\n"
     assert ran(machine, START + fork).returncode == 126
@@ -136,8 +144,8 @@ with zipfile.ZipFile("modules.zip", "w") as archive:
     archive.write(py_compile.compile("zipped.py"), "zipped.pyc")
 sys.path[:0] = ["modules.zip"]
 aiverify.protect()
-from aiverify.guard.loading import loading_nothing
-with loading_nothing("a file"):
+from aiverify.guard.loading import loading_only
+with loading_only("a file", frozenset()):
     import zipped
 assert "modules.zip" in zipped.__file__
 """
