@@ -50,6 +50,10 @@ def test_what_passes_is_loaded_from_a_sealed_copy(gate: StoreGate, tmp_path: Pat
     assert admission.sha256 == hashlib.sha256(GOOD).hexdigest()
 
 
+def test_a_name_as_long_as_names_can_be_is_one(gate: StoreGate, tmp_path: Path) -> None:
+    assert gate.admit(file(tmp_path, GOOD, f"{'n' * 251}.pkl")).outcome == "pass"
+
+
 def test_names_are_admitted_as_written_and_as_renamed(gate: StoreGate, tmp_path: Path) -> None:
     content = stream(named("copy_reg._reconstructor"), 2)
     gate.settings.policy = replace(DEFAULT_POLICY, trusted_globals=frozenset(["copyreg._reconstructor"]))
