@@ -5,8 +5,6 @@ and raise ``AiverifyError``. ``ensure`` gives the sealed copy of what passed, or
 Names are loaded when they are first asked for: importing this package costs nothing.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False  # as in typing, which takes longer to import than this package
 if TYPE_CHECKING:
     from aiverify.api import convert, ensure, scan, verify
@@ -56,9 +54,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(_HOMES[name]), name)
+        home = __import__(_HOMES[name], fromlist=(name,))  # the package importlib takes longer than all of the guard
+        return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

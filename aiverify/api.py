@@ -72,7 +72,7 @@ def ensure(
     target: str | Path,
     *,
     locked: Path | None = None,
-    store: Path | None = None,
+    store: Path | str | None = None,
     progress: Progress | None = None,
     **shared: Unpack[Shared],
 ) -> Path:
@@ -90,7 +90,7 @@ def ensure(
     from aiverify.store.store import Store
 
     options = options_for(str(target), lean=True, locked=locked, **shared)
-    with Store(store) as opened:
+    with Store(None if store is None else Path(store)) as opened:
         return ensured(str(target), options, opened, progress)
 
 

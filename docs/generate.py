@@ -160,7 +160,9 @@ def _function(name: str, function: Any, level: str) -> Iterator[str]:
             lines += [f"{field}: {kind.__forward_arg__} = …" for field, kind in fields.items()]
         elif parameter.name != "self":
             default = "" if parameter.default is parameter.empty else f" = {_value(parameter.default)}"
-            lines.append(f"{parameter.name}: {parameter.annotation}{default}")
+            lines.append(
+                f"{parameter.name}: {getattr(parameter.annotation, '__name__', parameter.annotation)}{default}"
+            )
     body = "".join(f"\n    {line}," for line in lines)
     yield f"{level} {name}\n"
     result = signature.return_annotation

@@ -43,11 +43,14 @@ import joblib  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
+import torch.distributed.checkpoint as dcp  # noqa: E402
 from guarded_swaps import SWAPS, put  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load as load_bytes  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from torch import load as early_torch_load  # noqa: E402
+from torch.export.pt2_archive._package import load_pt2  # noqa: E402
+from torch.package import PackageImporter  # noqa: E402
 
 early_joblib_load, early_numpy_load = joblib.load, np.load
 held = {"torch": torch.load, "joblib": joblib.load, "numpy": np.load}  # where nobody finds it to bind it anew
@@ -123,6 +126,22 @@ def attacks() -> None:
         case(f"held np.load {name}", lambda name=name: held["numpy"](folder / name, allow_pickle=True))
     for loading in (loads, pickle._loads, dill.loads, cloudpickle.loads):
         case(f"{loading.__module__}.{loading.__name__} of bytes", lambda loading=loading: loading(evil_stream()))
+    case("pickle.load detour.sav", lambda: pickle.load((folder / "detour.sav").open("rb")))
+    case("pd.read_pickle detour.pkl.gz", lambda: pd.read_pickle(folder / "detour.pkl.gz"))
+    for name in ("evil.pt2", "evil.pt2.dat"):
+        case(f"torch.export.load {name}", lambda name=name: torch.export.load(folder / name))
+        case(f"torch.export.load of a file, {name}", lambda name=name: torch.export.load((folder / name).open("rb")))
+        case(f"load_pt2 {name}", lambda name=name: load_pt2(str(folder / name)))
+        case(f"aoti_load_package {name}", lambda name=name: torch._inductor.aoti_load_package(str(folder / name)))
+    for name in ("evil-package.pt", "evil-package.pt.dat"):
+        case(f"PackageImporter {name}", lambda name=name: PackageImporter(folder / name).import_module("evil"))
+        case(
+            f"PackageImporter of a file, {name}",
+            lambda name=name: PackageImporter((folder / name).open("rb")).import_module("evil"),
+        )
+    reader = torch._C.PyTorchFileReader(str(folder / "evil-package.pt"))
+    case("PackageImporter of a reader", lambda: PackageImporter(reader).import_module("evil"))
+    case("the index of a distributed checkpoint", dcp.FileSystemReader(folder / "distributed").read_metadata)
     case("safe_open of a pickle", lambda: safe_open(folder / "evil.safetensors", "pt"))
     case("load_file of a pickle", lambda: load_file(folder / "evil.safetensors"))
 
@@ -253,11 +272,26 @@ def nested() -> None:
         case(f"{what} that reads another pickle", lambda target=target: torch.load(target, map_location=reading))
 
 
+def distributed() -> None:
+    """Write a distributed checkpoint, and load it."""
+    state = {"a": torch.arange(4.0), "of": [{"step": 3}, torch.ones(2, dtype=torch.int8)]}
+    dcp.save(state, checkpoint_id=folder / "distributed good", no_dist=True)
+    found = {"a": torch.zeros(4), "of": [{"step": 0}, torch.zeros(2, dtype=torch.int8)]}
+    dcp.load(found, checkpoint_id=folder / "distributed good", no_dist=True)
+    assert str(found) == str(state)
+
+
 def benign() -> None:
     case("torch.load good", lambda: torch.load(folder / "good.pt"))
     case("torch.load early good", lambda: early_torch_load(folder / "good.pt"))
     case("joblib.load good", lambda: joblib.load(folder / "good.joblib"))
     case("joblib.load compressed", lambda: joblib.load(folder / "good-compressed.joblib"))
+    case("a distributed checkpoint", distributed)
+    case("a package", lambda: PackageImporter(folder / "good-package.pt").load_pickle("settings", "s.pkl"))
+    case(
+        "a package of a file",
+        lambda: PackageImporter((folder / "good-package.pt").open("rb")).load_pickle("settings", "s.pkl"),
+    )
     case("np.load good", lambda: np.load(folder / "good.npy"))
     case("np.load objects", lambda: np.load(folder / "objects.npy", allow_pickle=True))
     case("safetensors good", lambda: load_file(folder / "good.safetensors"))

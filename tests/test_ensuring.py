@@ -454,6 +454,10 @@ def test_the_function_takes_the_arguments_of_verify(tmp_path: Path, store: Path)
         aiverify.ensure(sample("tampered", tmp_path), store=store, key=key)
 
 
+def test_the_store_may_be_named_by_text(tmp_path: Path) -> None:
+    assert aiverify.ensure(weights(tmp_path / "model"), store=str(tmp_path / "mine")).is_relative_to(tmp_path / "mine")
+
+
 def test_the_store_is_found_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIVERIFY_STORE", str(tmp_path / "mine"))
     assert aiverify.ensure(weights(tmp_path / "model")).is_relative_to(tmp_path / "mine")

@@ -1,5 +1,8 @@
 """Switching the guard on in an interpreter that has just started, before any other code runs in it.
 
+What ``aiverify run`` tells the interpreters below it, it tells by variables of the environment. What a hook says
+stands in its file.
+
 Rules it keeps:
 
 1. Nothing is printed unless something failed.
@@ -10,23 +13,41 @@ Rules it keeps:
 5. A child in which aiverify examines bytes for a guard has none of its own, which would start the next child: it
    unpickles nothing.
 
-Every guarded interpreter imports this module when it starts: what costs time is imported when it is needed.
+Every guarded interpreter imports this module when it starts: what costs time is imported when it is needed, and not
+even ``__future__`` is free.
 """
-
-from __future__ import annotations
 
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiverify.guard.deciding import Settings
+
+#: The file in which each interpreter says that it is guarded. Its folder is private to one ``aiverify run``.
+ACTIVE = "AIVERIFY_ACTIVE"
+#: The file to which each refusal adds a line.
+REFUSALS = "AIVERIFY_REFUSALS"
+STORE = "AIVERIFY_STORE"
+#: The Python, as its caches are named, that the aiverify of the command is installed for.
+PYTHON = "AIVERIFY_RUN_PYTHON"
+
+_MODE = "AIVERIFY_RUN_MODE"
+_POLICY = "AIVERIFY_RUN_POLICY"
+_REHASH = "AIVERIFY_RUN_REHASH"
+_DIRECTORY = "AIVERIFY_RUN_DIRECTORY"
+_ALWAYS = "always"
 
 _entered = False
 
 
 def enter_run() -> None:
     """Guard this interpreter as ``aiverify run`` said. Raises whatever keeps it from that."""
-    from aiverify.activation.variables import read
     from aiverify.guard.session import switch_on
 
-    switch_on(read(os.environ))
+    switch_on(_read(os.environ))
     _say_active()
 
 
@@ -43,9 +64,8 @@ def enter_hooked(*, policy: str | None, mode: str, rehash_always: bool) -> None:
         _unpickle_nothing("what examines a pickle does not load one")
         return
     try:
-        from aiverify.activation.variables import running, within
+        from aiverify.guard.deciding import ENFORCE, MODES, Settings
         from aiverify.guard.session import switch_on
-        from aiverify.guard.settings import ENFORCE, MODES, Settings
 
         hooked = Settings(
             mode=mode if mode in MODES else ENFORCE,
@@ -76,8 +96,6 @@ def _working_directory() -> str | None:
 
 def _say_active() -> None:
     """Tell ``aiverify run`` that this process is guarded, if it is below one that still waits."""
-    from aiverify.activation.variables import ACTIVE
-
     place = os.environ.get(ACTIVE)
     if not place:
         return
@@ -97,3 +115,47 @@ def _unpickle_nothing(reason: str) -> None:
             raise RuntimeError(f"aiverify: {reason}")
 
     sys.addaudithook(refuse)
+
+
+def written(settings: "Settings") -> dict[str, str]:
+    """The variables that stand for ``settings``, whose policy is a path or none. An empty one is as good as none."""
+    return {
+        _MODE: settings.mode,
+        _POLICY: settings.policy if isinstance(settings.policy, str) else "",
+        _REHASH: _ALWAYS if settings.rehash_always else "",
+        _DIRECTORY: settings.working_directory or "",
+        **({STORE: settings.store} if settings.store else {}),
+    }
+
+
+def running(environment: "Mapping[str, str]") -> "Settings | None":
+    """The settings of the ``aiverify run`` that we are below, if we are below one."""
+    return _read(environment) if ACTIVE in environment else None
+
+
+def within(outer: "Settings | None", inner: "Settings") -> "Settings":
+    """``inner`` with what ``outer`` adds to it: it can only become stricter. Its own policy stays."""
+    from aiverify.guard.deciding import ENFORCE, Settings
+
+    if outer is None:
+        return inner
+    return Settings(
+        mode=inner.mode if inner.mode == outer.mode else ENFORCE,
+        policy=inner.policy or outer.policy,
+        store=inner.store or outer.store,
+        rehash_always=inner.rehash_always or outer.rehash_always,
+        working_directory=outer.working_directory,
+    )
+
+
+def _read(environment: "Mapping[str, str]") -> "Settings":
+    """The settings that the variables stand for. What is not there is the strictest."""
+    from aiverify.guard.deciding import ENFORCE, MODES, Settings
+
+    mode = environment.get(_MODE)
+    return Settings(
+        mode=mode if mode in MODES else ENFORCE,
+        policy=environment.get(_POLICY) or None,
+        rehash_always=environment.get(_REHASH) == _ALWAYS,
+        working_directory=environment.get(_DIRECTORY) or None,
+    )

@@ -20,8 +20,8 @@ from typing import Any
 from aiverify.activation.interpreters import ActivationError
 from aiverify.errors import AiverifyError
 from aiverify.files import WriteError, write_whole
+from aiverify.guard.deciding import Settings
 from aiverify.guard.session import chosen
-from aiverify.guard.settings import Settings
 
 NAME = "aiverify-hook.pth"
 _MARK = "# Written by `aiverify hook install`; `aiverify hook remove` takes it away."

@@ -3,7 +3,7 @@
 Rules it keeps:
 
 1. The program has our standard streams, our working directory and our environment; the variables added to it are those
-   of ``variables``, and PYTHONPATH begins with the folder ``boot``.
+   of ``entering``, and PYTHONPATH begins with the folder ``boot``.
 2. A signal that was sent to us is sent on. One that a terminal sent, it sent to the program as well.
 3. A program of which no process ever said that it is guarded has failed, whatever it says itself. Of a program that is
    Python, this very process must have said so.
@@ -23,9 +23,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiverify.activation.entering import ACTIVE, PYTHON, REFUSALS, STORE, running, within, written
 from aiverify.activation.interpreters import ActivationError, Command, examined
-from aiverify.activation.variables import ACTIVE, PYTHON, REFUSALS, STORE, running, within, written
-from aiverify.guard.settings import Settings
+from aiverify.guard.deciding import Settings
 
 #: The guard is not active, or nothing was started.
 NOT_GUARDED = 125

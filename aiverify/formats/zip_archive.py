@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiverify.finding import Unexamined
+from aiverify.formats import torch_package
 from aiverify.formats.archives import ArchiveError, Entry, read_zip
 from aiverify.formats.content import Content
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
@@ -73,6 +74,7 @@ class ZipArchive:
             examine_checkpoint(self, prefix)
         else:
             self._examine_others(names)
+        torch_package.judge_package(self)
 
     def _examine_others(self, names: Sequence[str]) -> None:
         from aiverify.formats import keras_archive, skops, torchserve

@@ -3,8 +3,6 @@
 The package has the name of the function ``aiverify.guard``, and is called as such.
 """
 
-from __future__ import annotations
-
 import sys
 
 TYPE_CHECKING = False
@@ -17,7 +15,7 @@ else:
 
 
 class _Callable(ModuleType):
-    def __call__(self, *arguments: Any, **named: Any) -> AbstractContextManager[None]:
+    def __call__(self, *arguments: "Any", **named: "Any") -> "AbstractContextManager[None]":
         """The guard for a scope: see ``aiverify.guard.session.guard``."""
         from aiverify.guard.session import guard
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from aiverify.guard.interface import Admission, refusal
 from aiverify.store.index import RACY, Index
-from aiverify.store.interface import Member, Sealed
+from aiverify.store.interface import Member, Sealed, StoreError
 
 #: Device, inode, size, mtime and ctime.
 State = tuple[int, int, int, int, int]
@@ -64,5 +65,6 @@ def digest(handle: int, path: Path, index: Index, *, fresh: bool) -> tuple[str, 
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if state_of(os.fstat(handle)) != state_of(before):
         raise refusal(path, "block", ("it changed while it was read (AIV103)",), rules=("AIV103",))
-    index.keep_digest(before, sha256, hashed_at=began)
+    with contextlib.suppress(StoreError):  # a store that can only be read is of use all the same
+        index.keep_digest(before, sha256, hashed_at=began)
     return sha256, before.st_size, before.st_ctime > began - RACY

@@ -3,23 +3,24 @@
 Rules it keeps:
 
 1. Inside the load of an artifact, ``pickle.find_class`` is denied by default: only names are given out that the machine
-   recorded in the very file that is being loaded.
+   recorded in the very file that is being loaded, or that alone belong into one of its kind.
 2. Outside, only dangerous names are denied (``dangerous``), and a file that is called like a model is verified before
-   it is opened for reading. What no unpickler makes anything of may be opened whatever the verdict.
+   it is opened for reading. A name counts, and so does what a link leads to; the wrappers of the loaders look at every
+   name. What no unpickler makes anything of may be opened whatever the verdict.
 3. Code of a repository (``transformers_modules``) runs only if its source was verified, and only as that source says:
    no bytecode without a source, and no native code.
 4. Inside the load of an artifact, marshalled code is given only to the import system.
 
-An audit hook cannot be removed. It is set once; without a gate it does nothing. Every guarded interpreter imports this
-module when it starts: what costs time is imported when it is needed.
-"""
+An audit hook cannot be removed. It is set once; while nobody is asked it does nothing.
 
-from __future__ import annotations
+Every guarded interpreter imports this module when it starts: what costs time is imported when it is needed, and not
+even ``__future__`` is free.
+"""
 
 import os
 import sys
 
-from aiverify.guard.files import model_file
+from aiverify.guard.deciding import asked
 from aiverify.guard.loading import current, examining, is_examining
 
 TYPE_CHECKING = False
@@ -30,27 +31,32 @@ if TYPE_CHECKING:
 
     from aiverify.guard.deciding import Decider
 
+_SUFFIXES = (
+    *(".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".safetensors"),
+    *(".h5", ".hdf5", ".keras", ".mar", ".nemo", ".skops", ".pt2", ".th", ".t7", ".p", ".pk", ".pck", ".pcl"),
+    *(".sav", ".model", ".ptl", ".pklz"),
+)
+#: Behind one of these: compressed.
+_PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".zip", ".z")
 _REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules"))
 _IMPORTS = frozenset(("<frozen importlib._bootstrap_external>", "<frozen zipimport>"))
 _CACHED = f".{sys.implementation.cache_tag}."
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
-_gate: Decider | None = None
 _installed = False
 
 
-def activate(gate: Decider | None) -> None:
-    """Have ``gate`` asked about what happens, or nobody."""
-    global _gate, _installed
-    _gate = gate
-    if gate is not None and not _installed:
+def install() -> None:
+    """Set the hook, if it is not set yet."""
+    global _installed
+    if not _installed:
         sys.addaudithook(_hook)
         _installed = True
 
 
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    gate = _gate
+def _hook(event: str, arguments: "tuple[Any, ...]") -> None:
     handler = _HANDLERS.get(event)
+    gate = asked() if handler is not None else None
     if handler is None or gate is None or is_examining():
         return
     try:
@@ -61,10 +67,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         raise gate.refuse(event, f"the guard failed: {type(error).__name__}: {error}") from error
 
 
-def _opened(gate: Decider, path: object, _mode: object = None, flags: object = 0) -> None:
+def _opened(gate: "Decider", path: object, _mode: object = None, flags: object = 0) -> None:
     if isinstance(flags, int) and (flags & _ACCESS == os.O_WRONLY or flags & os.O_TRUNC):
         return  # nothing can be read, or nothing is left to be read
-    name = model_file(path)
+    name = _model_file(path)
     if name is None:
         if isinstance(path, str) and path.endswith(".pyc") and _is_remote(path) and not _is_cached(path):
             raise gate.refuse(path, "it is bytecode of a repository without its source")
@@ -76,6 +82,27 @@ def _opened(gate: Decider, path: object, _mode: object = None, flags: object = 0
         gate.look(name)
     except OSError:
         return  # the open itself fails in the same way
+
+
+def _model_file(path: object) -> str | None:
+    """The path that an open names if that is called like a model, by its own name or by that of what it leads to."""
+    if not isinstance(path, str):
+        try:
+            path = os.fsdecode(path)  # type: ignore[arg-type]  # whatever an open is given
+        except TypeError:
+            return None  # a descriptor, which somebody opened before
+    if _is_called_so(path):
+        return path
+    try:
+        os.readlink(path)  # noqa: PTH115 - asked at every open of the process
+    except (OSError, ValueError):
+        return None
+    return path if _is_called_so(os.path.realpath(path)) else None
+
+
+def _is_called_so(path: str) -> bool:
+    name = path.lower()
+    return name.endswith(_SUFFIXES) or (name.endswith(_PACKED) and name.rpartition(".")[0].endswith(_SUFFIXES))
 
 
 def _is_of_site() -> bool:
@@ -95,14 +122,14 @@ def _is_ours() -> bool:
     return False
 
 
-def _named(gate: Decider, module: object, name: object) -> None:
+def _named(gate: "Decider", module: object, name: object) -> None:
     from aiverify.guard.dangerous import is_dangerous
 
     module, name = str(module), str(name)
     load = current()
     if load is not None and load.names is not None:
         if (module, name) not in load.names:
-            raise gate.refuse(load.file, f"the pickle asks for {module}.{name}, which was not found in the file")
+            raise gate.refuse(load.file, f"its pickle asks for {module}.{name}, which may not stand in it")
     elif is_dangerous(module, name):
         raise gate.refuse(load.file if load else "a pickle", f"it asks for {module}.{name}")
 
@@ -117,12 +144,12 @@ def _is_cached(place: str) -> bool:
     return _CACHED in os.path.basename(place)  # noqa: PTH119 - asked at every open of bytecode
 
 
-def _imported(gate: Decider, _name: object, place: object = None, *_: object) -> None:
+def _imported(gate: "Decider", _name: object, place: object = None, *_: object) -> None:
     if isinstance(place, str) and _is_remote(place):
         raise gate.refuse(place, "it is native code of a repository, which nobody can read")
 
 
-def _executed(gate: Decider, code: object) -> None:
+def _executed(gate: "Decider", code: object) -> None:
     place = getattr(code, "co_filename", None)
     if not isinstance(place, str) or not _is_remote(place):
         return
@@ -136,13 +163,13 @@ def _executed(gate: Decider, code: object) -> None:
         raise gate.refuse(place, "the code that was to run is not that of the source")
 
 
-def _unmarshalled(gate: Decider, *_: object) -> None:
+def _unmarshalled(gate: "Decider", *_: object) -> None:
     load = current()
     if load is not None and sys._getframe(2).f_code.co_filename not in _IMPORTS:
         raise gate.refuse(load.file, "it holds marshalled code (a Lambda layer)")
 
 
-_HANDLERS: Mapping[str, Callable[..., None]] = {
+_HANDLERS: "Mapping[str, Callable[..., None]]" = {
     "open": _opened,
     "pickle.find_class": _named,
     "exec": _executed,

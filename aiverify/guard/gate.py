@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiverify.guard.asked import Asked, State, digest, state_of, states
+from aiverify.guard.deciding import ENFORCE, Settings
 from aiverify.guard.interface import Admission, LoadRefused, Twin, of_copy, refusal
 from aiverify.guard.loading import examining
 from aiverify.guard.refusals import refused
-from aiverify.guard.settings import ENFORCE, Settings
 
 if TYPE_CHECKING:
     from aiverify.guard.judging import Judged
@@ -150,6 +150,7 @@ class StoreGate:
         What was judged in place, where others may write while it is looked at, is remembered for loads in place only.
         """
         from aiverify.guard.judging import Way, question, read_judged
+        from aiverify.store.interface import StoreError
 
         within = self._passed(store, policy, asked)
         own = Way.SNAPSHOT if within else Way.SEALED if asked.sealing else Way.IN_PLACE
@@ -159,7 +160,9 @@ class StoreGate:
             if known is not None:
                 return known
         judged = self._judge(store, policy, asked, within=within)
-        store.record(question(asked.sha256, asked.path.name, policy, own), judged.outcome.value, judged.text(), None)
+        asking = question(asked.sha256, asked.path.name, policy, own)
+        with contextlib.suppress(StoreError):  # then it is asked again
+            store.record(asking, judged.outcome.value, judged.text(), None)
         return judged
 
     def _judge(self, store: Store, policy: Policy, asked: Asked, *, within: bool) -> Judged:
@@ -228,10 +231,19 @@ class StoreGate:
 
     def _sealed(self, store: Store, asked: Asked) -> Path:
         """The store's copy of a file that may be loaded, with the very bytes that were judged."""
+        from aiverify.store.interface import StoreError, identity
+
         if self._snapshot_of(store, asked) is not None:
             return asked.path
         fresh = not (store.root / "blobs" / asked.sha256[:2] / asked.sha256).exists()
-        place = store.seal([asked.member]).root / asked.path.name
+        try:
+            snapshot = store.seal([asked.member])
+        except StoreError:  # it can only be read, perhaps: what is in it is of use all the same
+            known = store.snapshot(identity(asked.files))
+            if known is None:
+                raise
+            snapshot, fresh = known, False
+        place = snapshot.root / asked.path.name
         if not fresh:
             self._check(asked.path, place, asked.sha256)
         return place

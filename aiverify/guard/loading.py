@@ -3,10 +3,8 @@
 Loads are synchronous: no other task of an event loop runs in the same thread while one is under way. What another
 thread does meanwhile, or another load inside this one, is its own business.
 
-Every guarded interpreter imports this module when it starts: it imports next to nothing.
+Every guarded interpreter imports this module when it starts: it imports next to nothing, not even ``__future__``.
 """
-
-from __future__ import annotations
 
 from _thread import _local
 
@@ -20,7 +18,7 @@ class Load:
 
     __slots__ = ("file", "names", "opens")
 
-    def __init__(self, file: str, names: frozenset[Name] | None, opens: str = "") -> None:
+    def __init__(self, file: str, names: "frozenset[Name] | None", opens: str = "") -> None:
         self.file = file
         self.names = names
         self.opens = opens
@@ -62,14 +60,14 @@ class _Within:
         _STATE.load = self._before
 
 
-def loading(admission: Admission) -> _Within:
+def loading(admission: "Admission") -> _Within:
     """This thread loads what was admitted."""
     return _Within(Load(admission.file, admission.globals, str(admission.sealed)))
 
 
-def loading_nothing(file: str) -> _Within:
-    """This thread loads what was not admitted, and so may hold no pickle that names anything."""
-    return _Within(Load(file, frozenset()))
+def loading_only(file: str, names: "frozenset[Name]") -> _Within:
+    """This thread loads what was not admitted, and so may hold no pickle that asks for anything but ``names``."""
+    return _Within(Load(file, names))
 
 
 class examining:  # noqa: N801 - used like a function

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiverify.guard.deciding import Decider
-from aiverify.guard.loading import loading_nothing
+from aiverify.guard.loading import loading_only
 from aiverify.guard.streams import admitted, is_path
 
 _WRITABLE = ("r+", "w+")  # a map of the user's own file; there are no pickles behind it
@@ -27,7 +27,7 @@ def load(
 ) -> Any:
     """As ``numpy.load``."""
     if not allow_pickle or mmap_mode in _WRITABLE:
-        with loading_nothing(str(file) if is_path(file) else "a stream"):
+        with loading_only(str(file) if is_path(file) else "a stream", frozenset()):
             return original(file, mmap_mode, allow_pickle, *arguments, **named)
     archive = not is_path(file) and _is_archive(file)
     with admitted(gate, file, ".npz" if archive else ".npy") as (admission, opened):

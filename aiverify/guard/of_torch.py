@@ -1,4 +1,4 @@
-"""torch.load and torch.jit.load.
+"""torch.load, torch.jit.load, torch.export.load, torch.package, and the index of torch.distributed.checkpoint.
 
 A checkpoint of tensors and plain values is rebuilt from its safetensors twin, without any unpickler (``redirect``). Any
 other that is admitted is loaded from its sealed copy. Unless the caller asks for whole objects, only weights
@@ -14,9 +14,22 @@ from types import FunctionType
 from typing import Any
 
 from aiverify.guard.deciding import Decider
+from aiverify.guard.interface import Name
+from aiverify.guard.loading import loading_only
 from aiverify.guard.streams import admitted, is_path
 
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_INDEX_CLASSES = (
+    *("Metadata", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata", "TensorProperties"),
+    *("MetadataIndex", "StorageMeta", "_MEM_FORMAT_ENCODING"),
+)
+#: What ``torch.distributed.checkpoint`` writes into an index, beside types of tensors.
+_INDEX = {
+    *(("torch.distributed.checkpoint.metadata", name) for name in _INDEX_CLASSES),
+    *(("torch.distributed.checkpoint.filesystem", name) for name in ("_StorageInfo", "_StoragePrefix")),
+    *((module, "PosixPath") for module in ("pathlib", "pathlib._local")),
+    *(("torch", "Size"), ("torch.serialization", "_get_layout"), ("collections", "OrderedDict")),
+}
 
 
 def load(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
@@ -42,12 +55,44 @@ def jit_load(gate: Decider, original: Callable[..., Any], f: Any, *arguments: An
         return original(opened, *arguments, **named)
 
 
-def from_file(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
-    """As functions that read one file by its path, and nothing else."""
-    if not is_path(f):
-        return original(f, *arguments, **named)
-    with admitted(gate, f) as (_, opened):
+def export_load(gate: Decider, original: Callable[..., Any], f: Any, *arguments: Any, **named: Any) -> Any:
+    """As ``torch.export.load``, and as what it calls, by which compiled programs are loaded, too."""
+    with admitted(gate, f, ".pt2") as (_, opened):
         return original(opened, *arguments, **named)
+
+
+def load_package(gate: Decider, original: Callable[..., Any], path: Any, *arguments: Any, **named: Any) -> Any:
+    """As the function behind ``torch._inductor.aoti_load_package``."""
+    return export_load(gate, original, path, *arguments, **named)
+
+
+def import_package(
+    gate: Decider, original: Callable[..., Any], importer: Any, file_or_buffer: Any, *arguments: Any, **named: Any
+) -> Any:
+    """As the making of a ``torch.package.PackageImporter``, which reads on from its file later, and runs what is in it.
+
+    A reader that somebody made before gives no bytes to judge.
+    """
+    if not is_path(file_or_buffer) and not hasattr(file_or_buffer, "read"):
+        raise gate.refuse("a package", "it is handed over as a reader of PyTorch: load it by its path")
+    with admitted(gate, file_or_buffer, ".pt") as (admission, _):
+        return original(importer, str(admission.sealed), *arguments, **named)
+
+
+def read_metadata(_gate: Decider, original: Callable[..., Any], reader: Any, *arguments: Any, **named: Any) -> Any:
+    """As the ``FileSystemReader`` of ``torch.distributed.checkpoint`` reads the index of a checkpoint, ``.metadata``.
+
+    It is a pickle, and may ask for nothing but the classes of such an index. What lies beside it, ``torch.load`` loads.
+    """
+    with loading_only(str(getattr(reader, "path", "an index")), _of_an_index()):
+        return original(reader, *arguments, **named)
+
+
+def _of_an_index() -> frozenset[Name]:
+    import torch
+
+    types = {("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+    return frozenset(types | _INDEX)
 
 
 class _Unforced:
@@ -75,4 +120,9 @@ PLACES = (
     ("torch", "load", load),
     ("torch.jit._serialization", "load", jit_load),
     ("torch.jit", "load", jit_load),
+    ("torch.export", "load", export_load),
+    ("torch.export.pt2_archive._package", "load_pt2", export_load),
+    ("torch._inductor.package.package", "load_package", load_package),
+    ("torch.package.package_importer", "PackageImporter.__init__", import_package),
+    ("torch.distributed.checkpoint.filesystem", "FileSystemReader.read_metadata", read_metadata),
 )

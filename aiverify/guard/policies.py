@@ -6,8 +6,8 @@ from pathlib import Path
 
 from aiverify.configuration import load_policy, named_policy
 from aiverify.errors import AiverifyError
+from aiverify.guard.deciding import Settings
 from aiverify.guard.interface import refusal
-from aiverify.guard.settings import Settings
 from aiverify.policy import Policy
 
 

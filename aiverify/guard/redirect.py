@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from aiverify.guard.interface import Admission, Twin
 from aiverify.guard.judging import Way, question
 from aiverify.policy import Policy
 from aiverify.progress import Silent
-from aiverify.store.interface import Member, Snapshot, identity
+from aiverify.store.interface import Member, Snapshot, StoreError, identity
 from aiverify.store.store import Store
 
 #: What ``torch.save`` writes.
@@ -77,7 +77,8 @@ def rebuilt(store: Store, policy: Policy, asked: Asked, sealed: Callable[[], Pat
         with _visiting(store, asked, stays=passed):
             snapshot, facts = _sealed(store, policy, asked, sealed())
     except NotConvertibleError:
-        store.record(asking, _NONE, "{}", None)
+        with suppress(StoreError):
+            store.record(asking, _NONE, "{}", None)
         return None
     except (AiverifyError, OSError):
         return None

@@ -1,9 +1,8 @@
 """Refusals are counted where nobody can swallow them.
 
-An exception can be caught and forgotten; the count cannot. It lies in memory that forked children share. Where
-``AIVERIFY_REFUSALS`` names a file, each refusal adds a line to it, for a parent that started other interpreters.
-
-Every guarded interpreter imports this module when it starts: it imports next to nothing.
+An exception can be caught and forgotten; the count cannot. It lies in memory that forked children share: this module is
+imported before the first fork, and otherwise by the first refusal. Where ``AIVERIFY_REFUSALS`` names a file, each
+refusal adds a line to it, for a parent that started other interpreters.
 """
 
 from __future__ import annotations
@@ -56,8 +55,7 @@ def any_refused() -> bool:
 
 def end_of_process() -> None:
     """At exit: a process in which a load was refused does not end as if nothing had been."""
-    uncaught = getattr(sys, "last_value", None) is not None  # set when a traceback was printed: the status is not 0
-    if not any_refused() or uncaught:
+    if not any_refused() or _uncaught():
         return
     said = [
         f"aiverify: a load was refused, and the program went on; status {STATUS}",
@@ -68,3 +66,16 @@ def end_of_process() -> None:
         sys.stdout.flush()
     finally:  # nothing keeps the process from ending so
         os._exit(STATUS)
+
+
+def _uncaught() -> bool:
+    """Whether a refusal ended the process, as a traceback that was printed: the status is not 0.
+
+    Of other exceptions that says nothing: a test runner leaves those there that it has dealt with.
+    """
+    error = getattr(sys, "last_value", None)
+    for _ in range(_KEPT):
+        if error is None or type(error).__name__ == "LoadRefused":
+            break
+        error = error.__cause__ or error.__context__
+    return error is not None

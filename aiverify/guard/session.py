@@ -6,25 +6,25 @@ Rules it keeps:
 2. Switching on imports nothing that loads models: what is imported already is wrapped at once, the rest when it comes.
 3. A process that ends as if no load had been refused, ends with status 126 instead (``enforce`` only).
 
-Every guarded interpreter imports this module when it starts: what costs time is imported when it is needed.
+Every guarded interpreter imports this module when it starts: what costs time is imported when it is needed, and not
+even ``__future__`` is free.
 """
-
-from __future__ import annotations
 
 import atexit
 import os
 import sys
 from _thread import RLock
 
-from aiverify.guard import audit, wrapping
-from aiverify.guard.deciding import Decider
-from aiverify.guard.refusals import end_of_process
-from aiverify.guard.settings import ENFORCE, MODES, WARN, Settings
+from aiverify.guard import audit
+from aiverify.guard.deciding import ENFORCE, MODES, WARN, Decider, Settings, ask, asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
     from pathlib import Path
+    from types import ModuleType
+    from typing import Any
 
     from aiverify.errors import UsageError
     from aiverify.policy import Policy
@@ -32,19 +32,24 @@ if TYPE_CHECKING:
 #: Set where nobody has set them: they hold for loads that no layer of the guard sees, and in child processes.
 HARDENED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
 _LIBRARIES = ("torch", "safetensors", "joblib", "numpy", "keras")
+#: Their modules that have load functions of their own, and are imported later.
+_LATER = (
+    *("torch.export.pt2_archive._package", "torch._inductor.package.package"),
+    "torch.distributed.checkpoint.filesystem",
+)
 _REHASH = ("changed", "always")
 
 _lock = RLock()
 _deciders: list[Decider] = []  # that of ``protect`` first, if there is one, and those of scopes
 _protects = False
 _hardened: list[str] = []
-_ends = False
+_counts = _ends = False
 
 
 def protect(
-    policy: Policy | Path | str | None = None,
+    policy: "Policy | Path | str | None" = None,
     mode: str | None = None,
-    store: Path | str | None = None,
+    store: "Path | str | None" = None,
     rehash: str = "changed",
 ) -> None:
     """From here on, this process loads only what was verified.
@@ -82,9 +87,9 @@ class guard:  # noqa: N801 - used like a function
 
     def __init__(
         self,
-        policy: Policy | Path | str | None = None,
+        policy: "Policy | Path | str | None" = None,
         mode: str | None = None,
-        store: Path | str | None = None,
+        store: "Path | str | None" = None,
         rehash: str = "changed",
     ) -> None:
         self._settings = chosen(policy, mode, store, rehash)
@@ -106,15 +111,16 @@ class guard:  # noqa: N801 - used like a function
 
 def is_active() -> bool:
     """Whether the guard is switched on."""
-    return bool(_deciders)
+    return asked() is not None
 
 
 def settings() -> Settings | None:
     """How the guard decides now, ``None`` while it is not switched on."""
-    return _deciders[-1].settings if _deciders else None
+    decider = asked()
+    return decider.settings if decider is not None else None
 
 
-def chosen(policy: Policy | Path | str | None, mode: str | None, store: Path | str | None, rehash: str) -> Settings:
+def chosen(policy: "Policy | Path | str | None", mode: str | None, store: "Path | str | None", rehash: str) -> Settings:
     """The settings that the arguments of ``protect`` stand for. Raises UsageError and PolicyError."""
     wanted = mode or os.environ.get("AIVERIFY_MODE") or ENFORCE
     if wanted not in MODES:
@@ -130,7 +136,7 @@ def chosen(policy: Policy | Path | str | None, mode: str | None, store: Path | s
     )
 
 
-def _policy(policy: Policy | Path | str) -> Policy | str:
+def _policy(policy: "Policy | Path | str") -> "Policy | str":
     """A policy, or the path of one that can be read. Raises PolicyError."""
     from pathlib import Path
 
@@ -161,7 +167,7 @@ def _stricter(old: Settings, new: Settings) -> Settings:
     )
 
 
-def _usage(message: str, hint: str = "") -> UsageError:
+def _usage(message: str, hint: str = "") -> "UsageError":
     from aiverify.errors import UsageError
 
     return UsageError(message, hint=hint)
@@ -169,24 +175,29 @@ def _usage(message: str, hint: str = "") -> UsageError:
 
 def _switch() -> None:
     """Make the innermost decider the one that is asked, or switch the guard off."""
-    global _ends
+    global _counts, _ends
     decider = _deciders[-1] if _deciders else None
-    wrapping.set_active(decider)
-    audit.activate(decider)
+    ask(decider)
     _harden(decider is not None)
     if decider is None:
         return
-    watched = _watched()
-    if not any(isinstance(finder, wrapping.ImportWatch) for finder in sys.meta_path):
-        sys.meta_path.insert(0, wrapping.ImportWatch(watched))
-    for module, wrap in watched.items():
-        if module in sys.modules:
-            wrap()
-    wrapping.rebind_again()
+    audit.install()
+    if not any(isinstance(finder, _ImportWatch) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _ImportWatch())
+    here = [library for library in _LIBRARIES if library in sys.modules]
+    for library in here:
+        _wrap(library)
+    if here:
+        from aiverify.guard.wrapping import rebind_again
+
+        rebind_again()
     if "copyreg" in sys.modules:
         sys.modules["copyreg"].clear_extension_cache()  # what was resolved before would be given out unseen
+    if not _counts:
+        os.register_at_fork(before=_count_together)
+        _counts = True
     if decider.settings.mode == ENFORCE and not _ends:
-        atexit.register(end_of_process)
+        atexit.register(_end_of_process)
         _ends = True
 
 
@@ -202,18 +213,66 @@ def _harden(on: bool) -> None:
         _hardened.clear()
 
 
-def _watched() -> Mapping[str, Callable[[], None]]:
-    """What is done when a library was imported."""
-    return {library: _Wrap(library) for library in _LIBRARIES}
+def _count_together() -> None:
+    """Before a fork: from here on, refusals in either process count in both."""
+    import aiverify.guard.refusals  # noqa: F401 - the memory that they are counted in
 
 
-class _Wrap:
-    """Puts the wrappers of one library in place."""
+def _end_of_process() -> None:
+    refusals = sys.modules.get("aiverify.guard.refusals")  # imported by the first refusal, or the first fork
+    if refusals is not None:
+        refusals.end_of_process()
 
-    def __init__(self, library: str) -> None:
+
+def _wrap(library: str) -> None:
+    """Put the wrappers of one library in place, which is imported."""
+    from importlib import import_module
+
+    from aiverify.guard.wrapping import rebind
+
+    rebind(import_module(f"aiverify.guard.of_{library}").PLACES)
+
+
+class _ImportWatch:
+    """A finder that finds nothing itself, and has libraries wrapped when they were imported.
+
+    It is a finder by its methods: what it would inherit from takes longer to import than all of this.
+    """
+
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        """The spec that another finder gives, with a loader that tells."""
+        if name not in _LIBRARIES and name not in _LATER:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find(name, path, target) if finder is not self and find is not None else None
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Wrapping(spec.loader, name.partition(".")[0])  # type: ignore[assignment]  # a loader by its methods
+                return spec
+        return None
+
+
+class _Wrapping:
+    """The loader of a library, which is wrapped when it was imported."""
+
+    def __init__(self, loader: "Any", library: str) -> None:
+        self._loader = loader
         self._library = library
 
-    def __call__(self) -> None:
-        from importlib import import_module
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._loader, name)
 
-        wrapping.rebind(import_module(f"aiverify.guard.of_{self._library}").PLACES)
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """Run the module, which sees its own loader, and wrap it."""
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        _wrap(self._library)

@@ -56,13 +56,20 @@ def named(bundles: Sequence[Path], files: Sequence[ArtifactFile], root: Path) ->
     return found
 
 
+def _is_there(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:  # a name that is too long for any file
+        return False
+
+
 def found(files: Sequence[ArtifactFile], root: Path, *, alone: bool) -> list[Presented]:
     """The signatures that lie with the files. Raises SignatureError for one that cannot be read."""
     by_path = {file.path: file for file in files}
     models = [path for path in by_path if not path.endswith(SIGNATURE_SUFFIXES)]
     if alone:
         beside = root / f"{models[0]}.sig" if len(models) == 1 else None
-        if beside is not None and beside.is_file():
+        if beside is not None and _is_there(beside):
             return [Presented(raw=read(beside), place=beside, path=None)]
     names = [SIGNATURE_NAME, *(f"{path}.sig" for path in models if len(models) == 1)]
     first = next((by_path[name] for name in names if name in by_path), None)

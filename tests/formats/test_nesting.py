@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from zip_builder import Member, archive
 
+from aiverify.finding import Severity
 from aiverify.formats import content as content_module
 from aiverify.formats.content import Allowance
 from aiverify.formats.examine import examine
@@ -208,6 +209,42 @@ def test_the_code_that_torchserve_would_run_is_a_finding(look):
     assert look(served({"model": 3}), "m.mar").unexamined
     raw = archive(Member(name=b"MAR-INF/MANIFEST.json", data=b"{"))
     assert look(raw, "m.mar").unexamined
+
+
+def packaged(mark: str = "net/.data/extern_modules", **members: bytes) -> bytes:
+    return archive(*(Member(name=name.encode(), data=data) for name, data in {mark: b"", **members}.items()))
+
+
+@pytest.mark.parametrize("mark", ["net/.data/extern_modules", "net/.Data/Extern_Modules"])
+def test_modules_of_a_torch_package_are_code_that_a_load_runs(look, mark):
+    examination = look(
+        packaged(mark, **{"net/model.py": b"import os\n", "net/m/m.pkl": pickle.dumps({"a": 1})}), "n.pt"
+    )
+    (found,) = [item for item in examination.findings if item.rule == "AIV411"]
+    assert found.severity is Severity.MEDIUM
+    assert "net/model.py" in found.message
+
+
+def test_a_torch_package_without_modules_and_modules_without_a_package_are_none(look):
+    assert "AIV411" not in rules(look(packaged(**{"net/m/m.pkl": pickle.dumps({"a": 1})}), "n.pt"))
+    assert "AIV411" not in rules(look(packaged("net/other", **{"net/model.py": b"import os\n"}), "n.zip"))
+
+
+def test_a_real_torch_package_asks_for_review(look, tmp_path):
+    with torch.package.PackageExporter(tmp_path / "p.pt") as exporter:
+        exporter.save_source_string("model", "x = 1")
+        exporter.save_pickle("weights", "w.pkl", {"a": torch.ones(2)})
+    assert "AIV411" in rules(look((tmp_path / "p.pt").read_bytes(), "p.pt"))
+
+
+def test_a_checkpoint_that_is_a_package_too_is_judged_as_one(look):
+    raw = checkpoint(False)
+    with zipfile.ZipFile(io.BytesIO(raw)) as source:
+        held = {name: source.read(name) for name in source.namelist()}
+    root = next(iter(held)).partition("/")[0]
+    more = {f"{root}/.data/extern_modules": b"", f"{root}/evil.py": b"import os\n"}
+    members = [Member(name=name.encode(), data=data) for name, data in {**held, **more}.items()]
+    assert "AIV411" in rules(look(archive(*members), "m.pt"))
 
 
 # skops

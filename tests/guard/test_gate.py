@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from pickle_builder import named, stream, text, tup
 
+from aiverify.guard.deciding import WARN, Settings
 from aiverify.guard.gate import StoreGate
 from aiverify.guard.interface import LoadRefused, refusal
-from aiverify.guard.settings import WARN, Settings
 from aiverify.policy import DEFAULT_POLICY, Policy
 from aiverify.store.interface import Member, Question
 from aiverify.store.store import Store
@@ -48,6 +48,10 @@ def test_what_passes_is_loaded_from_a_sealed_copy(gate: StoreGate, tmp_path: Pat
     assert admission.sealed.read_bytes() == GOOD
     assert admission.sealed.stat().st_mode & 0o777 == 0o444
     assert admission.sha256 == hashlib.sha256(GOOD).hexdigest()
+
+
+def test_a_name_as_long_as_names_can_be_is_one(gate: StoreGate, tmp_path: Path) -> None:
+    assert gate.admit(file(tmp_path, GOOD, f"{'n' * 251}.pkl")).outcome == "pass"
 
 
 def test_names_are_admitted_as_written_and_as_renamed(gate: StoreGate, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from guarded_swaps import SWAPPED, SWAPS
 CHILD = Path(guarded_files.__file__).with_name("guarded_loads.py")
 BENIGN = {
     *("torch.load good", "torch.load early good", "joblib.load good", "joblib.load compressed", "np.load good"),
+    *("a package", "a package of a file", "a distributed checkpoint"),
     *("np.load objects", "safetensors good", "safetensors bytes", "pickle good", "bytes that are called like a model"),
     *("pd.read_pickle good", "joblib.load good while another thread loads"),
     *("own functions", "own results while another thread loads", "the load itself", "a load that reads another pickle"),
@@ -117,11 +118,12 @@ def test_the_payloads_are_live(samples: Path, tmp_path: Path) -> None:
         "import sys, pickle, joblib, torch, numpy as np\nfrom pathlib import Path\nhere = Path(sys.argv[1])\n"
         "torch.load(here / 'evil.pt', weights_only=False)\ntorch.load(here / 'evil-legacy.pt', weights_only=False)\n"
         "joblib.load(here / 'evil.joblib')\njoblib.load(here / 'evil-compressed.joblib')\n"
-        "np.load(here / 'evil.npy', allow_pickle=True)\n"
+        "np.load(here / 'evil.npy', allow_pickle=True)\npickle.load((here / 'detour.sav').open('rb'))\n"
+        "torch.package.PackageImporter(here / 'evil-package.pt').import_module('evil')\n"
         "for name in ('evil.pkl', 'evil-inst.dat', 'evil-old.dat', 'evil-dotted.dat', 'evil-alias.dat'):\n"
         "    for marker in here.glob('marker of pickle'): marker.unlink()\n"
         "    pickle.load((here / name).open('rb'))\n    assert (here / 'marker of pickle').exists(), name\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
-    kinds = ("evil.pt", "legacy", "joblib", "compressed joblib", "npy", "pickle")
+    kinds = ("evil.pt", "legacy", "joblib", "compressed joblib", "npy", "pickle", "a detour", "a package")
     assert {path.name for path in tmp_path.glob("marker*")} == {f"marker of {kind}" for kind in kinds}

@@ -26,11 +26,10 @@ from torch_values import assert_same
 
 from aiverify.convert.plan import NotConvertibleError
 from aiverify.guard import of_torch
-from aiverify.guard.deciding import Decider
+from aiverify.guard.deciding import WARN, Decider, Settings
 from aiverify.guard.interface import Admission, LoadRefused, Twin
 from aiverify.guard.rebuilding import rebuild, requested
 from aiverify.guard.redirect import RECIPE, TWIN, make_twin
-from aiverify.guard.settings import WARN, Settings
 from aiverify.policy import DEFAULT_POLICY, Policy
 from aiverify.store.store import Store
 

@@ -11,10 +11,9 @@ import pytest
 from pickle_builder import named, stream, text, tup
 
 from aiverify.guard import of_numpy
-from aiverify.guard.deciding import Decider
+from aiverify.guard.deciding import WARN, Decider, Settings
 from aiverify.guard.interface import LoadRefused
 from aiverify.guard.loading import current, is_examining
-from aiverify.guard.settings import WARN, Settings
 from aiverify.guard.streams import admitted
 from aiverify.policy import DEFAULT_POLICY
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
+import pickle
 import shutil
 import stat
 import sys
@@ -14,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from aiverify.guard.deciding import Settings
+from aiverify.guard.gate import StoreGate
+from aiverify.guard.interface import LoadRefused
+from aiverify.policy import DEFAULT_POLICY
 from aiverify.store.folders import default_root
 from aiverify.store.interface import Member, Question, StoreError
 from aiverify.store.store import Store
@@ -184,6 +190,33 @@ def test_the_owner_cannot_write_by_mistake_and_reads_where_nothing_can_be_writte
             assert found.root == snapshot.root
             with pytest.raises(StoreError):
                 store.seal([member(home / "source", "other.json", b"[]")])
+
+    as_nobody(work)
+
+
+@as_root
+def test_the_guard_loads_what_is_in_a_store_that_can_only_be_read(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(open_folder))
+    file, unknown = open_folder / "model.pkl", open_folder / "other.pkl"
+    file.write_bytes(pickle.dumps({"a": 1}))
+    unknown.write_bytes(pickle.dumps({"b": 2}))
+    settings = Settings(policy=DEFAULT_POLICY, store=str(open_folder / "store"))
+    sealed = StoreGate(settings).admit(file).sealed
+    assert StoreGate(settings).admit(sealed).sealed == sealed
+    gc.collect()  # the index is closed: nothing of it is in a journal any more
+    for place in (open_folder / "store").rglob("*"):
+        place.chmod(0o755 if place.is_dir() else 0o444)
+    (open_folder / "store").chmod(0o755)
+
+    def work() -> None:
+        gate = StoreGate(settings)
+        for known in (file, sealed):
+            assert gate.admit(known).sealed == sealed
+            gate.admit(known, sealing=False)
+        with pytest.raises(LoadRefused, match="could not be verified"):
+            gate.admit(unknown)
 
     as_nobody(work)
 

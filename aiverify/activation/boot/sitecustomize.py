@@ -3,8 +3,6 @@
 Another ``sitecustomize`` that this one stands before is imported afterwards, under its own name.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -28,13 +26,21 @@ def _enter() -> None:
         os._exit(125)
 
 
+def _is(path: str, folder: os.stat_result) -> bool:
+    """Whether ``path`` leads to ``folder``, under any name."""
+    try:
+        return os.path.samestat(os.stat(path), folder)  # noqa: PTH116 - as above
+    except OSError:
+        return False
+
+
 def _chain() -> None:
     """Import the sitecustomize that would have been found without this one."""
     from _frozen_importlib import module_from_spec
     from _frozen_importlib_external import PathFinder
 
-    here = os.path.realpath(os.path.dirname(__file__))  # noqa: PTH120 - as above
-    spec = PathFinder.find_spec("sitecustomize", [path for path in sys.path if os.path.realpath(path) != here])
+    here = os.stat(os.path.dirname(__file__))  # noqa: PTH116, PTH120 - as above
+    spec = PathFinder.find_spec("sitecustomize", [path for path in sys.path if not _is(path, here)])
     if spec is not None and spec.loader is not None:
         module = module_from_spec(spec)
         sys.modules["sitecustomize"] = module
