@@ -2,8 +2,9 @@
 
 Rules it keeps (those for names stand in ``walk``, those for single tensors in ``tensors``):
 
-1. The stream was read to its end and changes nothing that it did not make. Every persistent id names a storage, and
-   one key always the same storage; or it names the class of a module beside its source text, which is not looked at.
+1. The stream was read to its end, changes nothing that it did not make, and is built as picklers build it: of any
+   other, readers may see different things. Every persistent id names a storage, and one key always the same storage; or
+   it names the class of a module beside its source text, which is not looked at.
 2. Every storage that is used lies in the file, as it is or deflated, and is exactly as long as the pickle says.
    Deflated storages inflate to at most ``INFLATION`` times the source file plus ``INFLATION_FREE``.
 3. Tensors with the same storage, offset, size, stride and type are one tensor with several names: the first name in the
@@ -129,11 +130,14 @@ def plan_views(
 
 
 def check_stream(graph: Graph) -> None:
-    """Raise NotConvertibleError unless the stream was read whole, and says of each storage one thing only."""
+    """Raise NotConvertibleError unless the stream was read whole, and says one thing only to every reader."""
     if graph.failure is not None:
         raise NotConvertibleError("", f"its pickle breaks off at byte {graph.failure_offset}: {graph.failure}")
     if graph.mutations:
         raise NotConvertibleError("", "its pickle changes something that it did not make")
+    if graph.anomalies:
+        anomaly = graph.anomalies[0]
+        raise NotConvertibleError("", f"its pickle is none that torch writes (byte {anomaly.offset}: {anomaly.text})")
     known: dict[str, StorageId] = {}
     for persistent in graph.persistents:
         if is_source_id(persistent.pid):
