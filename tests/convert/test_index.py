@@ -163,5 +163,5 @@ def test_an_index_that_is_gone_since_the_scan_is_said_and_not_waited_for(tmp_pat
     {"nothing": lambda _: None, "a pipe": os.mkfifo, "a folder": os.mkdir}[left](place)
     planning = plan_all([], {PATH: place}, [])
     assert planning.indexes == ()
-    assert [(item.rule, item.location.file) for item in planning.findings] == [("AIV407", PATH)]
+    assert [(item.rule, item.file) for item in planning.findings] == [("AIV407", PATH)]
     assert "cannot be read any more" in planning.findings[0].message
