@@ -2,8 +2,9 @@
 
 Rules it keeps (those for names stand in ``walk``, those for single tensors in ``tensors``):
 
-1. The stream was read to its end and changes nothing that it did not make. Every persistent id names a storage, and
-   one key always the same storage; or it names the class of a module beside its source text, which is not looked at.
+1. The stream was read to its end, changes nothing that it did not make, and is built as picklers build it: of any
+   other, readers may see different things. Every persistent id names a storage, and one key always the same storage; or
+   it names the class of a module beside its source text, which is not looked at.
 2. Every storage that is used lies in the file, as it is or deflated, and is exactly as long as the pickle says.
    Deflated storages inflate to at most ``INFLATION`` times the source file plus ``INFLATION_FREE``.
 3. Tensors with the same storage, offset, size, stride and type are one tensor with several names: the first name in the
@@ -53,7 +54,7 @@ INFLATION_FREE = 64 << 20
 PASSES = 8
 PASSES_FREE = 1 << 30
 MAX_STEPS = 10_000_000
-ALIGNMENT = 8
+ALIGNMENT = 64  # torch maps twins, and its kernels round differently on data that does not begin at a line of the cache
 
 LOWERED = "aiverify.lowered"
 
@@ -129,11 +130,14 @@ def plan_views(
 
 
 def check_stream(graph: Graph) -> None:
-    """Raise NotConvertibleError unless the stream was read whole, and says of each storage one thing only."""
+    """Raise NotConvertibleError unless the stream was read whole, and says one thing only to every reader."""
     if graph.failure is not None:
         raise NotConvertibleError("", f"its pickle breaks off at byte {graph.failure_offset}: {graph.failure}")
     if graph.mutations:
         raise NotConvertibleError("", "its pickle changes something that it did not make")
+    if graph.anomalies:
+        anomaly = graph.anomalies[0]
+        raise NotConvertibleError("", f"its pickle is none that torch writes (byte {anomaly.offset}: {anomaly.text})")
     known: dict[str, StorageId] = {}
     for persistent in graph.persistents:
         if is_source_id(persistent.pid):
@@ -293,7 +297,7 @@ def _header(tensors: tuple[PlannedTensor, ...], metadata: Mapping[str, str]) -> 
             "data_offsets": (tensor.offset, tensor.offset + tensor.length),
         }
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % ALIGNMENT)
+    text += b" " * (-(len(text) + 8) % ALIGNMENT)
     if len(text) > MAX_HEADER:
         raise NotConvertibleError("", f"the names and shapes take more than the {MAX_HEADER} bytes of a header")
     return len(text).to_bytes(8, "little") + text

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiverify.convert.checkpoint import plan
 from aiverify.convert.index import MAX_INDEX, ShardIndex, examine_index, is_index
 from aiverify.convert.plan import NotConvertibleError
+from aiverify.convert.proving import opened
 from aiverify.convert.receipt import pickle_facts
 from aiverify.convert.stage import PlannedCheckpoint
 from aiverify.digests.hashing import Identity
@@ -83,8 +84,14 @@ def plan_all(
     pickled = {candidate.path for candidate in candidates if candidate.checkpoint is not None}
     for path, location in configuration.items():
         if is_index(path):
-            with location.open("rb") as file:
-                index, said = examine_index(file.read(MAX_INDEX + 1), path, tensors)
+            try:
+                with opened(location) as file:
+                    data = file.read(MAX_INDEX + 1)
+            except OSError as error:
+                gone = f"it was read before, and cannot be read any more: {error.strerror or error}"
+                findings.append(finding("AIV407", gone, file=path))
+                continue
+            index, said = examine_index(data, path, tensors)
             if index is not None and pickled.intersection(index.shards.values()):
                 findings += said  # of the other indexes the scan has said it (repository/shards.py)
             indexes += [index] if index is not None else []

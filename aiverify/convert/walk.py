@@ -11,7 +11,8 @@ Rules it keeps:
    it is what ``state_dict()`` calls it.
 3. What holds no tensors is left behind, and listed. What holds tensors and is no plain tensor, dict, list, tuple or
    module is refused. Something that holds tensors is left behind, and listed, only at the top (what has the shape of
-   an optimiser's state, and ``TRAINING_STATE`` beside a wrapper), and in modules (what ``state_dict()`` leaves out).
+   an optimiser's state; ``TRAINING_STATE``, single numbers such as a loss, and the state of torch's randomness beside
+   a wrapper), and in modules (what ``state_dict()`` leaves out).
 4. Two names for one dict or list, names given twice, keys that are not text, and names that cannot be shown are
    refused. One module in two places gives one tensor two names, as in torch.
 
@@ -76,6 +77,7 @@ TRAINING_STATE = frozenset(
         "torch_rng_state",
     }
 )
+_RANDOM = frozenset({"cuda_rng_state", "rng_state", "torch_rng_state"})
 
 MAX_ENTRIES = MAX_TENSORS
 MAX_SHARED = 10_000  # how often modules may be met again: sharing that doubles at every level ends here
@@ -149,6 +151,8 @@ class _Walk:
         for path, value in top:
             if self._is_training_state(path, value, beside=bool(wrapped)):
                 self._drop(path, value, what=" with tensors")
+            elif WRAPPERS.intersection(wrapped) and _is_figure(path, value):
+                self._drop(path, value, what=" beside the model")
             else:
                 kept.append((path, value))
         main = [path for path in wrapped if path in WRAPPERS]
@@ -271,6 +275,14 @@ class _Walk:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def _is_figure(path: str, value: Value) -> bool:
+    """Whether ``value`` is a tensor that training scripts keep beside a model: one number, or a state of randomness."""
+    if not is_tensor(value):
+        return False
+    view = read_tensor(value, path).view
+    return not view.size or (path in _RANDOM and len(view.size) == 1 and view.dtype.torch == "uint8")
 
 
 def _is_optimizer(value: Value) -> bool:

@@ -25,6 +25,7 @@ from aiverify.formats.checkpoint import Checkpoint, Inflated, StorageRange
 from aiverify.formats.interface import Examination, Format, ScanOptions
 from aiverify.formats.nesting import Nesting
 from aiverify.formats.pickle import examine_streams
+from aiverify.pickles.growth import note_growth
 
 _MAX_RECORD = 1 << 10
 _PROGRAM = ("constants", "traced_inputs", "bytecode")
@@ -153,6 +154,7 @@ class _Reader:
         graphs = list(streams)
         order = self._byteorder
         if len(graphs) == 1 and graphs[0].failure is None and order is not None:
+            note_growth(data, graphs[0])
             members.examination.checkpoint = Checkpoint(
                 graph=graphs[0],
                 storages=storages,
@@ -162,13 +164,19 @@ class _Reader:
 
     @functools.cached_property
     def _byteorder(self) -> str | None:
+        """The byte order that the archive states: PyTorch finds the record whatever the letter case of its name."""
+        name = f"{self.prefix}/byteorder"
         for entry in self.members.entries:
-            if entry.name == f"{self.prefix}/byteorder":
-                order = self.members.content(entry)
-                if order not in (b"little", b"big"):
-                    self.members.unexamined(entry, "the byte order is neither little nor big")
-                    return None
-                return order.decode()
+            if entry.name.casefold() != name.casefold():
+                continue
+            if entry.name != name:
+                self.members.unexamined(entry, "a name that PyTorch takes for the byte order, whatever its letter case")
+                return None
+            order = self.members.content(entry)
+            if order not in (b"little", b"big"):
+                self.members.unexamined(entry, "the byte order is neither little nor big")
+                return None
+            return order.decode()
         return "little"
 
     def _storages(self, folder: str) -> dict[str, StorageRange | str]:

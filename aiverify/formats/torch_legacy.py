@@ -19,6 +19,7 @@ from aiverify.formats.interface import Examination, Format, ScanOptions
 from aiverify.formats.nesting import Nesting
 from aiverify.formats.pickle import examine_stream
 from aiverify.pickles.graph import Global, Graph, Value
+from aiverify.pickles.growth import note_growth
 from aiverify.pickles.machine import Buffer, interpret
 from aiverify.rules import finding
 
@@ -57,6 +58,7 @@ def examine_legacy(data: Buffer, path: str, options: ScanOptions, nesting: Nesti
     if end != len(data):
         text = f"{len(data) - end} bytes follow the last storage"
         examination.findings.append(finding("AIV308", text, file=path, offset=end))
+    note_growth(data, state)
     examination.checkpoint = Checkpoint(
         graph=state,
         storages=storages,

@@ -28,6 +28,7 @@ from aiverify.formats.dtypes import STORAGES, Dtype
 from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.pickle import examine_stream
 from aiverify.pickles.graph import Call, Global, Graph, Persistent, Value
+from aiverify.pickles.growth import note_growth
 from aiverify.pickles.machine import Buffer, interpret
 
 _BLOCK = 512
@@ -246,6 +247,7 @@ class _Member:
         examine_stream(self.data, graph, self.examination, self.path, self.options, member=self.name)
         if graph.failure is not None:
             raise FormatError(f"{self.name}: what stands behind a broken pickle was not looked at")
+        note_growth(self.data, graph)
         self.position = graph.end
         return graph
 

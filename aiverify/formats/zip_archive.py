@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiverify.formats.checkpoint import Checkpoint
 
 _IN_MEMORY = 256 << 20
+_OF_TORCH = frozenset({Format.TORCH_ZIP, Format.TORCH_EXPORT})
 
 
 def examine_zip(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
@@ -41,12 +42,17 @@ def examine_zip(content: Content, path: str, options: ScanOptions, nesting: Nest
         text = f"{oddity.member}: {oddity.text}" if oddity.member else oddity.text
         examination.findings.append(finding(oddity.rule, text, file=path, member=oddity.member, offset=oddity.offset))
     entries = [entry for entry in listing.entries if not entry.name.endswith("/") or entry.size]
-    ZipArchive(content, path, options, examination, nesting, entries).examine()
+    archive = ZipArchive(content, path, options, examination, nesting, entries)
+    archive.examine()
+    if examination.format in _OF_TORCH and (
+        archive.ambiguous or any(item.rule == "AIV402" for item in listing.oddities)
+    ):
+        examination.checkpoint = None  # which bytes its tensors are is for each version of torch to say
     return examination
 
 
 class ZipArchive:
-    """One archive, its entries, and how to look into them."""
+    """One archive, its entries, and how to look into them. ``ambiguous``: to PyTorch, two of them have one name."""
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class ZipArchive:
         self.examination = examination
         self.nesting = nesting
         self.entries = entries
+        self.ambiguous = False
 
     def examine(self) -> None:
         """Examine every entry."""
@@ -132,6 +139,7 @@ class ZipArchive:
         for entry in self.entries:
             other = seen.setdefault(entry.name.casefold(), entry.name)
             if other != entry.name:
+                self.ambiguous = True
                 self.found("AIV402", f"{entry.name} and {other} are one name to PyTorch", entry, entry.header)
 
     def _exported(self, root: str) -> None:

@@ -1,6 +1,7 @@
 """Shard indexes: what they may say, whether it is so, and the names that twins get."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from aiverify.convert.index import (
     twin_index_path,
     twin_paths,
 )
+from aiverify.convert.planning import plan_all
 
 PATH = "text/pytorch_model.bin.index.json"
 SHARDS = ("text/pytorch_model-00001-of-00002.bin", "text/pytorch_model-00002-of-00002.bin")
@@ -153,3 +155,13 @@ def test_only_the_names_of_indexes_are_taken_for_indexes():
     assert is_index("model.safetensors.index.fp16.json")
     assert not is_index("index.json")
     assert not is_index("model.bin.index.json.txt")
+
+
+@pytest.mark.parametrize("left", ["nothing", "a pipe", "a folder"])
+def test_an_index_that_is_gone_since_the_scan_is_said_and_not_waited_for(tmp_path, left):
+    place = tmp_path / "index.json"
+    {"nothing": lambda _: None, "a pipe": os.mkfifo, "a folder": os.mkdir}[left](place)
+    planning = plan_all([], {PATH: place}, [])
+    assert planning.indexes == ()
+    assert [(item.rule, item.file) for item in planning.findings] == [("AIV407", PATH)]
+    assert "cannot be read any more" in planning.findings[0].message

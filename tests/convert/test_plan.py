@@ -805,6 +805,11 @@ def test_strides_that_would_take_for_ever_are_refused(build):
     assert "strided too finely" in refused(build, build.dict({"w": build.tensor(storage, 0, size, stride)}))
 
 
+@pytest.mark.parametrize("length", [1, 7, 20, 64])
+def test_the_tensors_begin_where_torchs_kernels_read_them_as_their_own(build, length):
+    assert len(planned(build, build.dict({"w" * length: build.tensor()})).header) % 64 == 0
+
+
 def test_a_twin_larger_than_a_header_allows_is_refused(build):
     shared = build.tensor()
     root = build.dict({f"{index:06}" + "w" * 4000: shared for index in range(13_000)})

@@ -206,6 +206,21 @@ def test_a_lightning_checkpoint_gives_its_model(tmp_path):
     assert listed["optimizer_states"] == "list with tensors"
 
 
+def test_the_checkpoints_of_torchs_own_examples_give_their_model(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    loss = model(torch.ones(2)).sum()
+    tutorial = {"epoch": 3, "model_state_dict": model.state_dict(), "optimizer_state_dict": {}, "loss": loss.detach()}
+    imagenet = {"epoch": 3, "arch": "x", "state_dict": model.state_dict(), "best_acc1": torch.tensor(0.7)}
+    resumed = {"model": model.state_dict(), "rng_state": torch.get_rng_state(), "epoch": 3}
+    for content, figure in ((tutorial, "loss"), (imagenet, "best_acc1"), (resumed, "rng_state")):
+        made, tensors = converted(saved(tmp_path, content))
+        assert_same(tensors, model.state_dict())
+        assert (figure, "tensor beside the model") in {(item.path, item.type) for item in made.dropped}
+    for name, value in (("rng_state", torch.ones(2)), ("class_weights", torch.ones(2, dtype=torch.uint8))):
+        with pytest.raises(NotConvertibleError, match="beside the model"):
+            planned(saved(tmp_path, {"model": model.state_dict(), name: value}))
+
+
 def test_a_training_checkpoint_with_an_unknown_wrapper_gives_its_model_under_that_name(tmp_path):
     module, optimizer, _ = trained()
     path = saved(tmp_path, {"regressor": module.state_dict(), "opt": optimizer.state_dict(), "epoch": 1})
