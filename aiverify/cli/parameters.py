@@ -21,6 +21,14 @@ class QuickCommand(TyperCommand):
         """The parameters, each with its converter."""
         return _quickened(super().get_params(ctx))
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the usage line. An argument that says how it is written is written so."""
+        words = [self.options_metavar or ""]
+        for parameter in self.get_params(ctx):
+            written = parameter.metavar if parameter.param_type_name == "argument" else None
+            words += [written] if written else parameter.get_usage_pieces(ctx)
+        return words
+
 
 class QuickGroup(TyperGroup):
     """A group of commands that does not import pydantic unless it has to."""
