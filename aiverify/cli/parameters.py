@@ -7,6 +7,7 @@ typer, which has the words for it; so is everything where a version of typer has
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,17 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 
-class QuickCommand(TyperCommand):
+class _Helpful:
+    """Something with a help text. A reader that has seen enough of it is no error."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help text."""
+        # On a pipe that broke, rich leads stdout nowhere and ends the program with 1, which here means a verdict.
+        with contextlib.suppress(SystemExit):
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class QuickCommand(_Helpful, TyperCommand):
     """A command that does not import pydantic unless it has to."""
 
     def get_params(self, ctx: Any) -> Any:
@@ -30,7 +41,7 @@ class QuickCommand(TyperCommand):
         return words
 
 
-class QuickGroup(TyperGroup):
+class QuickGroup(_Helpful, TyperGroup):
     """A group of commands that does not import pydantic unless it has to."""
 
     def get_params(self, ctx: Any) -> Any:
