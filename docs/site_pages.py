@@ -1,4 +1,4 @@
-"""MkDocs hooks: the site's pages are the Markdown files below the folder of ``mkdocs.yml``, and commands can be copied."""
+"""MkDocs hooks: the site's pages are the Markdown files below the folder of ``mkdocs.yml``; commands can be copied."""
 
 from __future__ import annotations
 
