@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from hostile_report import full_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_builder import blocked, every_kind, file, report, reports, to_review, unreadable
@@ -69,6 +70,15 @@ def test_only_the_verdict_begins_a_line_with_an_outcome(one: Report, width: int,
     words = tuple(outcome.value.upper() for outcome in Outcome)
     lines = render(replace(one, tool="aiverify 0.1.0"), width=width, verbosity=verbosity).splitlines()
     assert [line.startswith(words) for line in lines] == [True] + [False] * (len(lines) - 1)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 100])
+def test_no_line_is_a_command_to_a_ci_service(width: int) -> None:
+    for before in range(0, 2 * width, 3):
+        name = f"{'a' * before}::add-mask::BLOCK ##[error]pwn"
+        lines = render(full_of(name), blocked(), width=width, verbosity=1).splitlines()
+        # GitHub's runner takes a line for a command that begins with it behind blanks, and ##[ wherever it stands.
+        assert not [line for line in lines if line.strip().startswith("::") or "##[" in line]
 
 
 def test_markup_is_shown_and_not_obeyed() -> None:
