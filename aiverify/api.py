@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiverify.progress import Progress
     from aiverify.report import Report
     from aiverify.signers import Expectation
+    from aiverify.sources.interface import Source
 
 
 def verify(
@@ -163,13 +164,16 @@ def scan(
     from aiverify.pipeline import run
     from aiverify.sources.interface import SourceError
 
-    source = None
+    source: Source
     if isinstance(path, str | Path):
         if not os.path.lexists(path):
             raise SourceError(
                 f"{path}: no such file or folder", hint="scan reads local files only; verify also knows the Hub."
             )
-        target = str(Path(path).absolute())
+        from aiverify.sources.target import open_path
+
+        target = str(path)
+        source = open_path(target)
     else:
         from aiverify.sources.stream import StreamSource
 

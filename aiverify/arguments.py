@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from aiverify.configuration import named_policy, require_outside
 from aiverify.errors import UsageError
+from aiverify.files import read_pem
 from aiverify.options import Options
 from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule
 from aiverify.sources.interface import HubOptions, Selection
 
 if TYPE_CHECKING:
     from aiverify.signatures.trust import TrustSource
-
-
-_MAX_PEM = 16 << 20
 
 
 class Trusting(TypedDict, total=False):
@@ -146,10 +144,10 @@ def _expecting(
     if subject is not None and ca is None:
         raise UsageError("a subject is pinned, but no authority is named", hint="Give --ca, too.")
     if key is not None:
-        signer = KeySigner(_pem(key, "public key", "--key"), str(key))
+        signer = KeySigner(pem(key, "public key", "--key"), str(key))
         return policy.with_signer(SignerRule(expected=signer), "--key")
     if ca is not None:
-        authority = CertificateSigner(_pem(ca, "certificates", "--ca"), subject, str(ca))
+        authority = CertificateSigner(pem(ca, "certificates", "--ca"), subject, str(ca))
         return policy.with_signer(SignerRule(expected=authority), "--ca")
     if not (identity and issuer):
         raise UsageError(
@@ -159,12 +157,9 @@ def _expecting(
     return policy.with_signer(SignerRule(expected=KeylessSigner(identity, issuer)), "--cert-identity")
 
 
-def _pem(path: Path, what: str, option: str) -> bytes:
+def pem(path: Path, what: str, option: str) -> bytes:
+    """The file of keys or certificates that ``option`` names. Raises UsageError."""
     try:
-        with path.open(encoding="ascii") as file:
-            content = file.read(_MAX_PEM + 1)
-        if len(content) > _MAX_PEM:
-            raise ValueError(f"more than {_MAX_PEM} bytes")
-        return content.encode()
+        return read_pem(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot read the {what}", hint=f"{option} takes a PEM file.") from error

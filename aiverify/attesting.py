@@ -14,7 +14,7 @@ from aiverify.attestations.interface import AttestationError
 from aiverify.attestations.summary import summary_payload
 from aiverify.convert.receipt import INDEX_TYPE, PREDICATE_TYPE
 from aiverify.errors import AiverifyError
-from aiverify.files import write_whole
+from aiverify.files import read_at_most, write_whole
 from aiverify.report import Report
 from aiverify.reporters.reading import MAX_BYTES, load
 from aiverify.signatures.bundle import MAX_BUNDLE_BYTES
@@ -67,8 +67,7 @@ def attest(source: Path | Report, signing: Signing, *, output: Path | None = Non
 
 def _statement(path: Path) -> tuple[bytes, str]:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_at_most(path, MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise AttestationError(f"{path}: cannot be read: {reason or error}") from error

@@ -7,7 +7,7 @@ Rules it keeps:
    only tighten.
 2. A file inside a TARGET is never read: one that was found there is passed over, and the search goes on above; one that
    was named, or that a policy extends, is refused. The folder of a TARGET that is a file counts as inside, because it
-   may have come with it. So do the Hub's cache and the folder that a repository is downloaded into.
+   may have come with it. So do the Hub's cache, a folder that is downloaded into, and what the store has sealed.
 3. A file lies wherever its name says and wherever a link on the way leads: a link inside a TARGET to a file outside is
    the TARGET's choice, and so is a link to a file inside.
 4. The network is asked for what a policy extends only where the caller says so.
@@ -24,6 +24,7 @@ from aiverify.policy import DEFAULT_POLICY, Policy, PolicyError
 
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("", "0", "false", "no", "off"))
+_STORE = "AIVERIFY_STORE"
 _MAX_LINKS = 40  # as the kernel has it
 
 
@@ -36,7 +37,7 @@ def load_policy(
     working_directory: Path | None = None,
     online: bool = False,
 ) -> Policy:
-    """The policy in force for ``targets``. ``downloads`` are folders that files of a repository are brought into.
+    """The policy in force for ``targets``. ``downloads`` are folders that files of models are brought into.
 
     ``online`` allows to fetch what a policy extends; otherwise it must have been fetched before. Raises PolicyError and
     UsageError.
@@ -57,7 +58,7 @@ def load_policy(
 
 def named_policy(path: Path, target: str, downloads: Sequence[Path | None] = ()) -> Policy:
     """The policy in the file ``path`` and nowhere else. Raises PolicyError, and UsageError if it lies in ``target``."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith("AIVERIFY_")}
+    others = {name: value for name, value in os.environ.items() if name == _STORE or not name.startswith("AIVERIFY_")}
     return load_policy([target], explicit=path, downloads=downloads, environment=others)
 
 
@@ -144,7 +145,12 @@ def _flag(environment: Mapping[str, str], name: str) -> bool:
 
 def _untrusted(targets: Sequence[str], environment: Mapping[str, str], downloads: Sequence[Path | None]) -> list[Path]:
     """Every place in which files lie that somebody else may have written."""
-    folders = [*_folders(targets), *_caches(environment), *(folder for folder in downloads if folder is not None)]
+    folders = [
+        *_folders(targets),
+        *_caches(environment),
+        *_sealed(environment),
+        *(folder for folder in downloads if folder is not None),
+    ]
     return [place for folder in folders for place in _places(folder)]
 
 
@@ -164,6 +170,13 @@ def _caches(environment: Mapping[str, str]) -> Iterator[Path]:
     for cache in (environment.get("HF_HUB_CACHE"), environment.get("HUGGINGFACE_HUB_CACHE"), f"{home}/hub"):
         if cache:
             yield _at_home(Path(cache))
+
+
+def _sealed(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Where the store keeps files of models, by its rules. Beside them lie fetched policies, which are the user's."""
+    chosen = environment.get(_STORE) or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/aiverify"
+    for name in ("snapshots", "blobs"):
+        yield _at_home(Path(chosen)) / name
 
 
 def _at_home(path: Path) -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from aiverify.artifact import ArtifactFile
 from aiverify.errors import AiverifyError
+from aiverify.files import read_at_most
 from aiverify.finding import Finding
 from aiverify.rules import finding
 
@@ -78,8 +79,7 @@ def listed(
 def read_feed(path: Path) -> tuple[BadModel, ...]:
     """The entries of the feed in ``path``. Raises FeedError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FEED + 1)
+        raw = read_at_most(path, MAX_FEED)
         content = json.loads(raw) if len(raw) <= MAX_FEED else None
     except OSError as error:
         raise FeedError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -216,7 +216,7 @@ def _section(name: str, command: Any) -> Iterator[str]:
         yield "| argument | meaning |"
         yield "|---|---|"
         for item in arguments:
-            yield f"| `{_argument(item)}` | {_cell(item.help)} |"
+            yield f"| `{_argument(item)}` | {_cell(_help(item))} |"
         yield ""
     yield "| option | meaning | environment |"
     yield "|---|---|---|"
@@ -227,8 +227,12 @@ def _section(name: str, command: Any) -> Iterator[str]:
 
 
 def _argument(item: Any) -> str:
-    text = item.metavar or item.name.upper()
-    return text if item.required else f"[{text}]"
+    return str(item.metavar)
+
+
+def _help(item: Any) -> str:
+    """The help text as it is shown: a bracket that begins no markup stands behind a backslash."""
+    return (item.help or "").replace("\\[", "[")
 
 
 def _names(item: Any) -> str:
@@ -236,7 +240,7 @@ def _names(item: Any) -> str:
 
 
 def _meaning(item: Any) -> str:
-    text = _cell(item.help)
+    text = _cell(_help(item))
     if isinstance(item.default, enum.Enum):
         text += f" One of {', '.join(f'`{choice.value}`' for choice in type(item.default))}."
         text += f" Default: `{item.default.value}`."

@@ -247,6 +247,25 @@ def test_a_file_in_the_hub_cache_is_not_read(tmp_path: Path, monkeypatch: pytest
         load_policy(["org/name"], explicit=path, environment=environment, working_directory=tmp_path)
 
 
+@pytest.mark.parametrize("variable", ["AIVERIFY_STORE", "XDG_CACHE_HOME", "HOME"])
+@pytest.mark.parametrize("kept", ["snapshots", "blobs"])
+def test_a_file_of_a_model_that_was_sealed_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, kept: str
+) -> None:
+    below = {"XDG_CACHE_HOME": "aiverify", "HOME": ".cache/aiverify"}
+    store = tmp_path / "set" / below.get(variable, "")
+    path = write(store / kept / ("0" * 64) / "aiverify.toml", LENIENT)
+    for name in ("XDG_CACHE_HOME", "AIVERIFY_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "set"))
+    monkeypatch.setenv(variable, str(tmp_path / "set"))
+    assert not load_policy(["org/name"], working_directory=path.parent).twin_of_blocked
+    with pytest.raises(UsageError):
+        named_policy(path, "org/name")
+    # What else lies there is the user's.
+    assert load_policy(["org/name"], explicit=write(store / "aiverify.toml", LENIENT)).twin_of_blocked
+
+
 def test_a_file_in_a_folder_that_is_downloaded_into_is_not_read(tmp_path: Path) -> None:
     here = write(tmp_path / "here" / "aiverify.toml", LENIENT).parent
     assert load(here, "org/name", downloads=(None, None)).twin_of_blocked

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aiverify.files import WriteError, cache_folder, write_whole
+from aiverify.files import WriteError, cache_folder, read_at_most, read_pem, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -94,3 +94,24 @@ def test_a_user_without_a_home_has_a_cache_in_which_nothing_can_be(monkeypatch: 
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(OSError, match="Not a directory"):
         cache_folder().mkdir(parents=True)
+
+
+def test_a_pipe_that_nobody_writes_to_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(OSError, match="nobody writes to"):
+        read_at_most(tmp_path / "pipe", 10)
+
+
+def test_a_pipe_is_read_to_its_end_as_slowly_as_somebody_writes_to_it() -> None:
+    # What <(command) is in a shell.
+    code = "import time; print('first', flush=True); time.sleep(0.3); print('second')"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert read_at_most(Path(f"/dev/fd/{writer.stdout.fileno()}"), 100) == b"first\nsecond\n"
+
+
+def test_of_a_file_without_end_no_more_is_read_than_tells_that_it_is_too_long() -> None:
+    assert read_at_most(Path("/dev/zero"), 10) == bytes(11)
+    with pytest.raises(ValueError, match="more than"):
+        read_pem(Path("/dev/zero"))

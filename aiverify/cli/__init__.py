@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 def main() -> None:
     """The entry point of the ``aiverify`` command."""
     _open_what_is_closed()
+    _escape_what_cannot_be_shown()
     gc.set_threshold(100_000, 20, 100)  # imports and graphs make many objects that live on, and few circles
     try:
         from aiverify.cli.app import Interrupted, app
@@ -32,6 +34,12 @@ def _open_what_is_closed() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Help texts hold characters that not every encoding has."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _end(text: str) -> None:

@@ -121,6 +121,7 @@ def attestor_of(
 
     An option that is given and empty, as of an unset variable, is an error.
     """
+    from aiverify.arguments import pem
     from aiverify.signers import CertificateSigner, KeylessSigner, KeySigner
 
     named = identity is not None or issuer is not None
@@ -139,14 +140,7 @@ def attestor_of(
             )
         return KeylessSigner(identity, issuer)
     if key is not None:
-        return KeySigner(_pem(key, "public key", "--attestor-key"), str(key))
+        return KeySigner(pem(key, "public key", "--attestor-key"), str(key))
     if ca is not None:
-        return CertificateSigner(_pem(ca, "certificates", "--attestor-ca"), subject, str(ca))
+        return CertificateSigner(pem(ca, "certificates", "--attestor-ca"), subject, str(ca))
     return None
-
-
-def _pem(path: Path, what: str, option: str) -> bytes:
-    try:
-        return path.read_text("ascii").encode()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot read the {what}", hint=f"{option} takes a PEM file.") from error

@@ -23,7 +23,7 @@ def convert(
     context: typer.Context,
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="[TARGET…]", help="org/name[@revision], hf://org/name, a folder or a file."),
+        typer.Argument(metavar="[TARGET…]", help="org/name\\[@revision], hf://org/name, a folder or a file."),
     ] = [],
     *,
     output: Annotated[

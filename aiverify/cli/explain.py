@@ -19,7 +19,10 @@ def _completions(incomplete: str) -> Iterator[tuple[str, str]]:
 
 def explain(
     rule: Annotated[
-        str | None, typer.Argument(help="A rule id such as AIV301; all rules without it.", autocompletion=_completions)
+        str | None,
+        typer.Argument(
+            metavar="[RULE]", help="A rule id such as AIV301; all rules without it.", autocompletion=_completions
+        ),
     ] = None,
 ) -> None:
     """Say what a rule means, why it matters and what to do."""

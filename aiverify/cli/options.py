@@ -34,7 +34,7 @@ def _available(form: Form) -> Form:
 
 
 Targets = Annotated[
-    list[str], typer.Argument(metavar="TARGET…", help="org/name[@revision], hf://org/name, a folder or a file.")
+    list[str], typer.Argument(metavar="TARGET…", help="org/name\\[@revision], hf://org/name, a folder or a file.")
 ]
 Policy = Annotated[
     Path | None,

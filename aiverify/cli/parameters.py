@@ -7,6 +7,7 @@ typer, which has the words for it; so is everything where a version of typer has
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,33 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 
-class QuickCommand(TyperCommand):
+class _Helpful:
+    """Something with a help text. A reader that has seen enough of it is no error."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help text."""
+        # On a pipe that broke, rich leads stdout nowhere and ends the program with 1, which here means a verdict.
+        with contextlib.suppress(SystemExit):
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class QuickCommand(_Helpful, TyperCommand):
     """A command that does not import pydantic unless it has to."""
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, each with its converter."""
         return _quickened(super().get_params(ctx))
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the usage line. An argument that says how it is written is written so."""
+        words = [self.options_metavar or ""]
+        for parameter in self.get_params(ctx):
+            written = parameter.metavar if parameter.param_type_name == "argument" else None
+            words += [written] if written else parameter.get_usage_pieces(ctx)
+        return words
 
-class QuickGroup(TyperGroup):
+
+class QuickGroup(_Helpful, TyperGroup):
     """A group of commands that does not import pydantic unless it has to."""
 
     def get_params(self, ctx: Any) -> Any:

@@ -64,7 +64,9 @@ def init(
 
 @app.command(cls=QuickCommand)
 def check(
-    file: Annotated[Path, typer.Argument(help="The policy file, or a pyproject.toml with [tool.aiverify].")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The policy file, or a pyproject.toml with \\[tool.aiverify].")
+    ],
     format: options.Format = options.OutputFormat.HUMAN,  # noqa: A002 - the option's name is part of the interface
     offline: options.Offline = False,
 ) -> None:

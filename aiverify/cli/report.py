@@ -38,6 +38,7 @@ def report(
 
 def _saved(path: Path) -> tuple[Report, ...]:
     """The reports in the file at ``path``. Raises ReporterError, which names the file and the place in it."""
+    from aiverify.files import read_at_most
     from aiverify.reporters.interface import ReporterError
     from aiverify.reporters.reading import MAX_BYTES, load_all
 
@@ -45,8 +46,7 @@ def _saved(path: Path) -> tuple[Report, ...]:
         if path == STDIN:
             content = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin is not None else b""
         else:
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = read_at_most(path, MAX_BYTES)
         return load_all(content)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from aiverify.errors import UsageError
+from aiverify.files import MAX_PEM, read_at_most
 
 if TYPE_CHECKING:
     from aiverify.signatures.making import Signing
@@ -144,7 +145,7 @@ def _password(key: Path) -> Callable[[], str]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_at_most(path, MAX_PEM)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise UsageError(f"{path}: cannot be read: {reason or error}") from error

@@ -43,7 +43,9 @@ _PROMISES: dict[str, frozenset[Format]] = {
     ".zip": _ZIPPED,
     **dict.fromkeys((".mar", ".skops"), _ZIPPED),
     ".keras": frozenset((Format.KERAS, Format.HDF5)),
-    ".tar": frozenset((Format.TAR, Format.TORCH_TAR)),
+    # PyTorch calls it a convention to save checkpoints as .tar, whatever torch.save writes; so checkpoint.pth.tar.
+    # Source: https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html
+    ".tar": frozenset((Format.TAR, Format.TORCH_TAR, Format.TORCH_ZIP, Format.TORCH_LEGACY)),
     ".nemo": frozenset((Format.TAR, Format.ZIP, Format.COMPRESSED)),
     ".7z": frozenset((Format.SEVEN_ZIP,)),
     **dict.fromkeys((".rar", ".cab", ".deb", ".iso", ".cpio"), frozenset((Format.ARCHIVE,))),

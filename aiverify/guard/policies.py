@@ -12,13 +12,15 @@ from aiverify.policy import Policy
 
 
 def policy_for(path: Path, settings: Settings) -> Policy:
-    """The policy for the file at ``path``; never one that lies where the file does. Raises LoadRefused."""
+    """The policy for the file at ``path``; never one that lies where files of models do. Raises LoadRefused."""
     chosen = settings.policy
     if isinstance(chosen, Policy):
         return chosen
+    sealed = [] if settings.store is None else [Path(settings.store)]
     try:
         if chosen is not None:
-            return named_policy(Path(chosen), str(path))
-        return load_policy([str(path)], working_directory=Path(settings.working_directory or ".").absolute())
+            return named_policy(Path(chosen), str(path), sealed)
+        here = Path(settings.working_directory or ".").absolute()
+        return load_policy([str(path)], working_directory=here, downloads=sealed)
     except AiverifyError as error:
         raise refusal(path, "error", (f"there is no policy to judge it by: {error}",)) from error

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiverify.errors import AiverifyError
-from aiverify.files import write_whole
+from aiverify.files import read_at_most, write_whole
 
 NAME = "aiverify.lock"
 FORMAT = 1
@@ -101,8 +101,7 @@ class Lockfile:
 def read_lockfile(path: Path) -> Lockfile:
     """The lockfile at ``path``. Raises LockError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise LockError(
             f"{path}: cannot be read: {error.strerror or error}", hint="Write it with `aiverify lock TARGET…`."

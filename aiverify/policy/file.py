@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiverify.files import read_at_most
 from aiverify.policy.lines import line_numbers
 from aiverify.policy.values import Place, PolicyError
 from aiverify.report import PolicySource
@@ -49,8 +50,7 @@ class PolicyFile:
 def opened(path: Path, table: str | None) -> PolicyFile:
     """The file ``path``. Raises PolicyError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_POLICY + 1)
+        raw = read_at_most(path, MAX_POLICY)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise PolicyError(f"cannot be read: {reason or error}", source=str(path)) from error

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aiverify.errors import AiverifyError, UsageError
+from aiverify.files import read_pem
 from aiverify.signers import AllOf, AnyOf, CertificateSigner, Expectation, KeylessSigner, KeySigner, Signer, Threshold
 
 MAX_DEPTH = 8
@@ -96,7 +97,7 @@ class _Table:
             problem = f"the policy is not a file, and cannot name one: write the {what} here, as text (PEM)"
             raise SignerTableError(f"{self._key}.{name}", problem)
         try:
-            return (self._folder / path).read_text("ascii").encode(), path
+            return read_pem(self._folder / path), path
         except (OSError, ValueError):
             raise SignerTableError(f"{self._key}.{name}", f"cannot read the {what} {path}") from None
 

@@ -105,7 +105,9 @@ def _examine(report: Report) -> Iterator[Step]:
     if report.verdict.outcome is not Outcome.ERROR or not report.unexamined:
         return
     files = sorted({item.file for item in report.unexamined})
-    if len(files) == 1:
+    if len(report.artifact.files) <= 1:
+        yield Step("The file could not be examined, so nothing is known about it. Get it again, or in another format.")
+    elif len(files) == 1:
         # --exclude takes a pattern, and this name might match more than itself.
         literal = not set(files[0]) & set("*?[\\")
         command = _command("aiverify", "verify", _target(report), "--exclude", files[0]) if literal else ""
@@ -135,8 +137,8 @@ def _target(report: Report) -> str:
     artifact = report.artifact
     if artifact.source is SourceKind.HUB and artifact.repo and artifact.revision:
         return f"{artifact.repo}@{artifact.revision}"
-    # A path that begins with a dash would be read as an option.
-    return f"./{report.target}" if report.target.startswith("-") else report.target
+    # A path that begins like an option or an address would be read as one.
+    return f"./{report.target}" if report.target.startswith(("-", "hf://")) else report.target
 
 
 def _command(*words: str) -> str:

@@ -1,7 +1,7 @@
 """Reading an untrusted JSON object field by field: every error names the place, ``findings[3].location.offset``.
 
 The rules: an object has exactly the fields that it is declared with, no more and no fewer; ``null`` only where it is
-allowed; a boolean is no number; numbers are finite and not negative.
+allowed; a boolean is no number; numbers are not negative, and not greater than 2**64.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from aiverify.reporters.interface import ReporterError
 Choice = TypeVar("Choice", bound=enum.StrEnum)
 
 MAX_DEPTH = 32
+MAX_NUMBER = 2**64
 
 
 class Fields:
@@ -82,6 +83,8 @@ class Fields:
             raise self._wrong(name, "a whole number")
         if value < 0:
             raise ReporterError(f"{self.place(name)}: must not be negative")
+        if value > MAX_NUMBER:
+            raise ReporterError(f"{self.place(name)}: must not be greater than 2**64")
         return value
 
     def optional_count(self, name: str) -> int | None:
@@ -94,7 +97,7 @@ class Fields:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise self._wrong(name, "a number")
         # An int of hundreds of digits has no float; comparing it does not need one.
-        if not 0 <= value < math.inf or value > 2**64:
+        if not 0 <= value <= MAX_NUMBER:
             raise ReporterError(f"{self.place(name)}: must be a number from 0 to 2**64")
         return float(value)
 

@@ -8,18 +8,26 @@ The rules:
 - So is what is printable but invisible (fillers, variation selectors), and every combining mark after three in a row.
 - What the encoding of the output cannot show is escaped too, so writing the text cannot fail; but the arrow and the
   ellipsis of aiverify's own sentences become ``->`` and ``...``.
+- What a CI service takes for a command in a log is broken up: ``::command::`` (GitHub), which only counts at the
+  beginning of a line, but a long name can wrap there; and ``##[command]``, ``##vso[…]`` (Azure, TeamCity).
 - Length is limited, and the text says how much was left out.
+
+Sources: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands,
+https://learn.microsoft.com/en-us/azure/devops/pipelines/scripts/logging-commands.
 
 Markup is no business of this module: the reporters never parse text as markup.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 MAX_CHARACTERS = 1000
 MAX_MARKS = 3
 
+_COLONS = re.compile(r"(?<!\w)::")
+_HASHES = re.compile(r"##(?=\w*\[)")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _SPELLED = {"→": "->", "…": "..."}
 # Letters and marks that are printable by category and yet draw nothing (Default_Ignorable_Code_Point of UAX #44), and
@@ -44,7 +52,7 @@ _INVISIBLE = frozenset(
 def printable(text: str, *, encoding: str = "utf-8", limit: int = MAX_CHARACTERS) -> str:
     """``text`` as one harmless line of at most ``limit`` characters of the original, and a note if there were more."""
     kept, left = text[:limit], len(text) - limit
-    shown = kept if kept.isascii() and kept.isprintable() else _escaped(kept, encoding)
+    shown = _no_command(kept if kept.isascii() and kept.isprintable() else _escaped(kept, encoding))
     return f"{shown} [+{left} characters]" if left > 0 else shown
 
 
@@ -56,6 +64,12 @@ def printable_lines(
     return [printable(line, encoding=encoding, limit=limit) for line in lines[:max_lines]], max(
         0, len(lines) - max_lines
     )
+
+
+def _no_command(text: str) -> str:
+    if "::" in text:
+        text = text.replace("::", "\\x3a:") if text.count("::") > 1 else _COLONS.sub(r"\\x3a:", text)
+    return _HASHES.sub(r"#\\x23", text) if "##" in text else text
 
 
 def _escaped(text: str, encoding: str) -> str:

@@ -63,14 +63,15 @@ def _summary(reports: Sequence[Report]) -> Iterator[str]:
     yield "| | target | verdict | loads |"
     yield "|---|---|---|---|"
     for report in reports:
-        verdict, title = report.verdict, _code(title_of(report))
-        yield f"| {_SIGNS[verdict.outcome]} | {title} | {verdict.outcome.value} | {_variant(report)} |"
+        verdict, title = report.verdict, _cell(title_of(report))
+        variant = _cell(verdict.variant) if verdict.variant else ""
+        yield f"| {_SIGNS[verdict.outcome]} | {title} | {verdict.outcome.value} | {variant} |"
     yield ""
 
 
 def _section(report: Report, verbosity: int) -> Iterator[str]:
     verdict = report.verdict
-    title = f"{_code(title_of(report))} {_variant(report)}".rstrip()
+    title = _code(title_of(report)) + (f" {_code(verdict.variant)}" if verdict.variant else "")
     yield f"### {_SIGNS[verdict.outcome]} {verdict.outcome.value.upper()} {title}"
     yield ""
     yield facts(report)
@@ -84,11 +85,6 @@ def _section(report: Report, verbosity: int) -> Iterator[str]:
     yield from _unexamined(report)
 
 
-def _variant(report: Report) -> str:
-    """What the verdict is about."""
-    return _code(report.verdict.variant) if report.verdict.variant else ""
-
-
 def _steps(report: Report) -> Iterator[str]:
     found = next_steps(report)
     if not found:
@@ -98,7 +94,7 @@ def _steps(report: Report) -> Iterator[str]:
     for step in found:
         yield f"- {_code(step.text) if step.quotes else step.text}"
         if step.command:
-            yield f"  {_code(step.command)}"
+            yield f"  {_code(step.command, limit=len(step.command))}"
     yield ""
 
 
@@ -110,7 +106,7 @@ def _findings(report: Report, verbosity: int) -> Iterator[str]:
     yield "| severity | rule | where | what |"
     yield "|---|---|---|---|"
     for item in wanted[:MAX_FINDINGS]:
-        yield f"| {item.severity.value} | {_rule(item)} | {_code(_where(item))} | {_code(item.message)} |"
+        yield f"| {item.severity.value} | {_rule(item)} | {_cell(_where(item))} | {_cell(item.message)} |"
     yield ""
     if len(wanted) > MAX_FINDINGS:
         yield f"{number_of(len(wanted) - MAX_FINDINGS, 'finding')} of no greater weight not shown here."
@@ -154,9 +150,14 @@ def _unexamined(report: Report) -> Iterator[str]:
     yield ""
 
 
-def _code(text: str) -> str:
-    """A code span with more backticks around it than stand in a row inside. A bar would end a cell of a table."""
-    shown = printable(text, limit=400).replace("|", "\\|") or " "
+def _code(text: str, *, limit: int = 400) -> str:
+    """A code span with more backticks around it than stand in a row inside."""
+    shown = printable(text, limit=limit) or " "
     fence = "`" * (max((len(run) for run in _BACKTICKS.findall(shown)), default=0) + 1)
     padding = " " if shown[0] in "` " or shown[-1] in "` " else ""
     return f"{fence}{padding}{shown}{padding}{fence}"
+
+
+def _cell(text: str) -> str:
+    """A code span inside a table, where a bar would end the cell: a backslash before it is not shown there."""
+    return _code(text).replace("|", "\\|")

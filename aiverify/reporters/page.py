@@ -17,6 +17,7 @@ from rich.text import Text
 from aiverify.reporters.hostile import can_show, printable, printable_lines
 
 NARROW = 60
+TIGHT = 40
 
 
 class Page:
@@ -58,6 +59,14 @@ class Page:
         options = self._console.options.update(width=max(self.width - indent, 1))
         for line in self._console.render_lines(content, options, pad=False):
             self.write_whole(Text.assemble(*((part.text, part.style or "") for part in line)), indent=indent)
+
+    def rows(self, rows: Iterable[Sequence[Text]], *, flexible: int, indent: int) -> None:
+        """Rows of aligned cells, of which the ``flexible`` one wraps. In a tight page each row wraps as a whole."""
+        if self.width >= TIGHT:
+            self.write(columns(rows, flexible=flexible), indent=indent)
+            return
+        for row in rows:
+            self.write(Text("  ").join(cell for cell in row if cell), indent=indent)
 
     def write_whole(self, text: Text, *, indent: int = 0) -> None:
         """``text`` on one line, however long: it is meant to be copied."""

@@ -104,7 +104,7 @@ def signatures(page: Page, report: Report, verbosity: int) -> None:
         if signature.kind != "none" and not page.narrow:
             word.append_text(page.say(f" ({signature.kind})", "dim"))
         rows.append((Text(page.glyph(fancy, plain), style), word, _signature(page, report, signature, verbosity)))
-    page.write(columns(rows, flexible=2), indent=2)
+    page.rows(rows, flexible=2, indent=2)
 
 
 def _signature(page: Page, report: Report, signature: SignatureResult, verbosity: int) -> Text:
@@ -138,7 +138,7 @@ def attestations(page: Page, report: Report, verbosity: int) -> None:
         if verbosity > 0 and one.root:
             text.append_text(page.say(f"  under {one.root}", "dim"))
         rows.append((Text(page.glyph(fancy, plain), style), page.say(one.outcome, style), text))
-    page.write(columns(rows, flexible=2), indent=2)
+    page.rows(rows, flexible=2, indent=2)
 
 
 def variants(page: Page, report: Report, verbosity: int) -> None:
@@ -163,7 +163,7 @@ def variants(page: Page, report: Report, verbosity: int) -> None:
         # Where there is no room, the verdict line alone says which one it is about.
         if judged and not page.narrow:
             row.append(Text(page.glyph("← the verdict", "<- the verdict"), "dim"))
-        page.write(columns([row], flexible=1), indent=2)
+        page.rows([row], flexible=1, indent=2)
         if verbosity > 0:
             for path in variant.files:
                 page.write(page.say(path, "dim"), indent=5)
@@ -238,4 +238,4 @@ def summary(page: Page, reports: Sequence[Report]) -> None:
                 page.say(report.verdict.variant or "", "dim"),
             )
         )
-    page.write(columns(rows, flexible=1), indent=2)
+    page.rows(rows, flexible=1, indent=2)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiverify.files import read_at_most
 from aiverify.signatures import keyless
 from aiverify.signatures.bundle import parse_bundle
 from aiverify.signatures.interface import SignatureError
@@ -89,8 +90,7 @@ def _signing_config(source: TrustSource, path: Path | None) -> bytes:
     if path is None:
         raise SignatureError("nobody says where to sign", hint="Give the signing configuration: --signing-config.")
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_ROOT_BYTES + 1)
+        content = read_at_most(path, MAX_ROOT_BYTES)
     except (OSError, ValueError) as error:
         raise SignatureError(f"the signing configuration {path} cannot be read: {error}") from error
     if len(content) > MAX_ROOT_BYTES:

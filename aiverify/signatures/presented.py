@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiverify.artifact import ArtifactFile
+from aiverify.files import read_at_most
 from aiverify.signatures.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from aiverify.signatures.comparison import SIGNATURE_SUFFIXES
 from aiverify.signatures.interface import MalformedError, SignatureError
@@ -103,7 +104,6 @@ def is_bundle(raw: bytes) -> bool:
 def read(path: Path) -> bytes:
     """The file, or of a file that is too large enough to tell that it is. Raises SignatureError."""
     try:
-        with path.open("rb") as stream:
-            return stream.read(MAX_BUNDLE_BYTES + 1)
+        return read_at_most(path, MAX_BUNDLE_BYTES)
     except (OSError, ValueError) as error:
         raise SignatureError(f"the signature {path} cannot be read: {error}") from error

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import json
-import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -178,11 +178,14 @@ def tuf_repository(instance: Instance) -> Iterator[TufRepository]:
 
 def _require_readable(path: Path) -> None:
     try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            path.open("rb").close()
     except (OSError, ValueError) as error:
         raise SignatureError(f"the trusted root {path} cannot be read: {error}") from error
-    if size > MAX_ROOT_BYTES:
+    if not stat.S_ISREG(status.st_mode):
+        raise SignatureError(f"the trusted root {path} is no regular file")
+    if status.st_size > MAX_ROOT_BYTES:
         raise SignatureError(f"the trusted root {path} is larger than {MAX_ROOT_BYTES} bytes")
 
 

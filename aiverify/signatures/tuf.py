@@ -23,7 +23,7 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
-from aiverify.files import cache_folder
+from aiverify.files import cache_folder, read_at_most
 from aiverify.signatures.interface import SignatureError
 from aiverify.signatures.trust import MAX_ROOT_BYTES, TufRepository, reason
 
@@ -88,9 +88,12 @@ def _kept(folder: Path, url: str, name: str) -> Path:
 
 def _first_root(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        content = read_at_most(path, MAX_ROOT_BYTES)
     except (OSError, ValueError) as error:
         raise SignatureError(f"the root {path} of the TUF repository cannot be read: {error}") from error
+    if len(content) > MAX_ROOT_BYTES:
+        raise SignatureError(f"the root {path} of the TUF repository is larger than {MAX_ROOT_BYTES} bytes")
+    return content
 
 
 def _can_write(folder: Path) -> bool:

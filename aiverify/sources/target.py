@@ -34,7 +34,12 @@ def open_source(target: str, options: HubOptions) -> Source:
     if target.startswith(HUB_SCHEME):
         return _repository(target.removeprefix(HUB_SCHEME), options, target)
     if _is_path(target) or os.path.lexists(target):
-        return _path(target, options)
+        if options.revision is not None:
+            raise UsageError(
+                f"{target!r} is a path, and a path has no revision",
+                hint=f"Leave out --revision, or name the repository: {HUB_SCHEME}{target}",
+            )
+        return open_path(target)
     from aiverify.sources.hubclient.cache import is_repo  # only for those who have to do with the Hub
 
     if "/" in target.partition("@")[0] and is_repo(target.partition("@")[0]):
@@ -49,12 +54,8 @@ def _is_path(target: str) -> bool:
     return target in (".", "..") or target.startswith(("./", "../", "/"))
 
 
-def _path(target: str, options: HubOptions) -> Source:
-    if options.revision is not None:
-        raise UsageError(
-            f"{target!r} is a path, and a path has no revision",
-            hint=f"Leave out --revision, or name the repository: {HUB_SCHEME}{target}",
-        )
+def open_path(target: str) -> Source:
+    """The folder or file ``target``, whatever else that could name. Raises SourceError. Nothing is read yet."""
     path = Path(target)
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)

@@ -127,6 +127,13 @@ def test_a_harmless_model_is_committed(committer: Committer, project: Path) -> N
     assert commits(committer, project) == 2
 
 
+@pytest.mark.parametrize("name", ["a.bin", "a/checkpoint.pth.tar", "A.PT", "a.pkl.gz", "a.pth.tar.gz", "model.mar"])
+def test_files_of_models_are_looked_at_by_their_names(root: Path, name: str) -> None:
+    (hook,) = yaml.safe_load((root / ".pre-commit-hooks.yaml").read_text())
+    assert re.search(hook["files"], name)
+    assert not re.search(hook["files"], f"{name}.txt")
+
+
 def test_a_commit_without_models_runs_nothing(committer: Committer, project: Path) -> None:
     (project / "train.py").write_text("print('training')")
     committer.must(project, "git", "add", "--all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_a_path_that_looks_like_a_repository_is_a_path(machine: Machine) -> None
     assert (ran.code, ran.report["artifact"]["source"]) == (0, "folder")
     weights(machine.here / "hf:" / "org" / "name")
     assert machine.run("scan", "hf://org/name").code == 0
+
+
+def test_files_are_named_as_seen_from_where_the_scan_ran(machine: Machine) -> None:
+    weights(machine.here / "models" / "tiny")
+    machine.run("scan", "models/tiny", "--format", "sarif", "--output", "found.sarif")
+    run = json.loads((machine.here / "found.sarif").read_text())["runs"][0]
+    assert {file["location"]["uri"] for file in run["artifacts"]} == {"models/tiny/model.safetensors"}
+    assert machine.run("scan", "models/tiny", "-q").out.startswith("PASS    models/tiny (safetensors)")
 
 
 def test_a_repository_is_not_downloaded_by_a_scan(machine: Machine) -> None:

@@ -168,6 +168,13 @@ def test_a_name_makes_nothing_of_a_content(look, kind, name):
     assert ("AIV401" in rules(examination)) == (not keeps_promise(name, kind))
 
 
+@pytest.mark.parametrize("name", ["checkpoint.pth.tar", "model_best.PTH.TAR", "checkpoint.tar"])
+@pytest.mark.parametrize("kind", [Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.TAR], ids=str)
+def test_a_checkpoint_may_be_called_as_pytorchs_own_pages_call_it(look, name, kind):
+    assert "AIV401" not in rules(look(CONTENTS[kind][1], name))
+    assert "AIV401" in rules(look(CONTENTS[Format.SAFETENSORS][1], name))
+
+
 @pytest.mark.parametrize("name", ["weights.bin", "m.pt", "m.ckpt", "x.pkl", "noname"])
 @pytest.mark.parametrize("kind", [Format.PICKLE, Format.TORCH_LEGACY, Format.TORCH_ZIP], ids=str)
 def test_a_checkpoint_may_have_any_of_its_names(look, kind, name):

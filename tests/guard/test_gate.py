@@ -16,6 +16,7 @@ from pickle_builder import named, stream, text, tup
 from aiverify.guard.deciding import WARN, Settings
 from aiverify.guard.gate import StoreGate
 from aiverify.guard.interface import LoadRefused, refusal
+from aiverify.guard.policies import policy_for
 from aiverify.policy import DEFAULT_POLICY, Policy
 from aiverify.store.interface import Member, Question
 from aiverify.store.store import Store
@@ -187,3 +188,11 @@ def test_a_gate_that_nobody_asks_any_more_is_gone_with_its_store(gate: StoreGate
     del own
     gc.collect()
     assert ended() is None
+
+
+def test_the_policy_of_a_sealed_model_does_not_judge_the_next_one(tmp_path: Path) -> None:
+    sealed = tmp_path / "store" / "snapshots" / ("0" * 64)
+    sealed.mkdir(parents=True)
+    (sealed / "aiverify.toml").write_text("twin_of_blocked = true\n")
+    here = Settings(store=str(tmp_path / "store"), working_directory=str(sealed))
+    assert not policy_for(tmp_path / "next.pt", here).twin_of_blocked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aiverify.reporters.hostile import printable, printable_lines
@@ -24,7 +24,22 @@ def test_nothing_that_acts_on_a_terminal_is_left(text: str, encoding: str) -> No
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), max_size=60))
 def test_plain_text_stays_as_it_is(text: str) -> None:
+    assume("::" not in text and "##" not in text)
     assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::error file=x::pwn", "\\x3a:error file=x\\x3a:pwn"),
+        ("##[error]pwn", "#\\x23[error]pwn"),
+        ("a ##vso[task.setvariable variable=x]y", "a #\\x23vso[task.setvariable variable=x]y"),
+        ("aten::add", "aten::add"),
+        ("## Title", "## Title"),
+    ],
+)
+def test_what_would_be_a_command_to_a_ci_service_is_broken_up(text: str, shown: str) -> None:
+    assert printable(text) == shown
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import re
+from dataclasses import replace
 from xml.etree.ElementTree import Element
 
 import html5lib
@@ -13,11 +14,13 @@ import pytest
 from fuzzing import effort
 from hostile_report import HOSTILE, full_of
 from hypothesis import given
-from report_builder import blocked, every_kind, names, of_layers, report, reports, texts, to_review
+from report_builder import blocked, every_kind, file, names, of_layers, report, reports, texts, to_review
 
-from aiverify.report import Report
+from aiverify.finding import Unexamined
+from aiverify.report import Conversion, Dropped, FileState, Outcome, Report, SignatureResult, Variant
 from aiverify.reporters.hostile import printable
 from aiverify.reporters.html import HtmlReporter
+from aiverify.reporters.html.elements import MAX_LISTED
 from aiverify.reporters.html.findings import MAX_FINDINGS
 from aiverify.reporters.interface import ReporterError
 from aiverify.reporters.json import JsonReporter
@@ -235,6 +238,29 @@ def test_a_great_many_findings_are_cut_and_the_page_says_so() -> None:
     root = page(report(findings=many))
     assert len(classed(root, "finding")) == MAX_FINDINGS
     assert "5 findings of no greater weight not shown here" in words(root)
+
+
+def test_every_list_that_is_cut_says_so() -> None:
+    paths = tuple(f"file{number}" for number in range(MAX_LISTED + 3))
+    signature = SignatureResult(
+        kind="key",
+        outcome="failed",
+        detail="",
+        covers=paths,
+        files=tuple((path, FileState.MISMATCHING) for path in paths),
+    )
+    conversion = Conversion(source="a.bin", tensors=1, dropped=tuple(Dropped(path=path, type="int") for path in paths))
+    found = report(
+        artifact=replace(report().artifact, files=tuple(file(path) for path in paths)),
+        signatures=(signature,),
+        conversions=(conversion,),
+        variants=(Variant(name="safetensors", files=paths, outcome=Outcome.PASS),),
+        unexamined=tuple(Unexamined(file=path, reason="broken") for path in paths),
+    )
+    text = " ".join(words(page(found)).split())
+    assert text.count("and 3 more in the JSON report") == 6
+    assert f"file{MAX_LISTED - 1}" in text
+    assert f"file{MAX_LISTED}" not in text
 
 
 # --- for everybody

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from hostile_report import full_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_builder import blocked, every_kind, file, report, reports, to_review, unreadable
@@ -69,6 +70,15 @@ def test_only_the_verdict_begins_a_line_with_an_outcome(one: Report, width: int,
     words = tuple(outcome.value.upper() for outcome in Outcome)
     lines = render(replace(one, tool="aiverify 0.1.0"), width=width, verbosity=verbosity).splitlines()
     assert [line.startswith(words) for line in lines] == [True] + [False] * (len(lines) - 1)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 100])
+def test_no_line_is_a_command_to_a_ci_service(width: int) -> None:
+    for before in range(0, 2 * width, 3):
+        name = f"{'a' * before}::add-mask::BLOCK ##[error]pwn"
+        lines = render(full_of(name), blocked(), width=width, verbosity=1).splitlines()
+        # GitHub's runner takes a line for a command that begins with it behind blanks, and ##[ wherever it stands.
+        assert not [line for line in lines if line.strip().startswith("::") or "##[" in line]
 
 
 def test_markup_is_shown_and_not_obeyed() -> None:
@@ -155,6 +165,14 @@ def test_several_reports_end_with_a_summary() -> None:
         "  ✗  acme/tiny-bert@3f2a91c  block   pytorch",
     ]
     assert "Summary" not in render(blocked())
+
+
+@pytest.mark.parametrize("width", [20, 30, 39, 40, 59])
+def test_however_narrow_the_terminal_names_and_outcomes_are_whole(width: int) -> None:
+    text = "".join(render(blocked(), to_review(), width=width).partition("Variants\n")[2].split())
+    assert "✗pytorchblock3files" in text
+    summary = "".join(render(blocked(), to_review(), width=width).partition("Summary\n")[2].split())
+    assert sorted(summary) == sorted("✗acme/tiny-bert@3f2a91cblockpytorch!models/old-checkpointreviewpytorch")
 
 
 def test_a_run_without_reports_is_an_error() -> None:
@@ -349,6 +367,14 @@ def test_a_single_unreadable_file_can_be_left_out() -> None:
     assert commands(unreadable_file(name)) == [["aiverify", "verify", "./download", "--exclude", name]]
 
 
+@pytest.mark.parametrize("target", ["./a.bin", "-"])
+def test_the_only_file_is_not_to_be_left_out(target: str) -> None:
+    artifact = Artifact(source=SourceKind.FILE, files=(file("a.bin"),))
+    one = replace(unreadable_file("a.bin", target=target), artifact=artifact)
+    assert commands(one) == []
+    assert "nothing is known about it" in render(one)
+
+
 @pytest.mark.parametrize("name", ["a\x1b[2Jb", "a\nb", "gpj\u202e.bin", "*.bin", "[ab].bin"])
 def test_a_command_that_would_not_do_what_it_shows_is_not_offered(name: str) -> None:
     assert commands(unreadable_file(name)) == []
@@ -360,14 +386,15 @@ def test_a_command_that_the_encoding_cannot_show_is_not_offered() -> None:
     assert "--exclude" not in render(one, encoding="ascii")
 
 
-def test_a_target_that_looks_like_an_option_stays_a_target() -> None:
-    assert commands(unreadable_file("a.bin", target="--output")) == [
-        ["aiverify", "verify", "./--output", "--exclude", "a.bin"]
+@pytest.mark.parametrize("target", ["--output", "hf://org/name"])
+def test_a_folder_that_is_named_like_something_else_stays_a_folder(target: str) -> None:
+    assert commands(unreadable_file("a.bin", target=target)) == [
+        ["aiverify", "verify", f"./{target}", "--exclude", "a.bin"]
     ]
 
 
 def test_a_hub_target_is_named_by_its_commit() -> None:
-    artifact = replace(report().artifact, files=(file("a.bin"),))
+    artifact = replace(report().artifact, files=(file("a.bin"), file("model.safetensors")))
     one = replace(unreadable_file("a.bin", target="acme/tiny-bert"), artifact=artifact)
     assert commands(one)[0][2] == f"acme/tiny-bert@{artifact.revision}"
 

@@ -173,6 +173,7 @@ FULL = replace(
         (("artifact", "source"), "web", "artifact.source: must be one of hub, folder, file, is 'web'"),
         (("artifact", "files", 0, "size"), 1.5, "artifact.files[0].size: must be a whole number"),
         (("artifact", "files", 0, "size"), -1, "artifact.files[0].size: must not be negative"),
+        (("artifact", "files", 0, "size"), 10**400, "artifact.files[0].size: must not be greater than 2**64"),
         (("artifact", "files", 1, "path"), "config.json", "artifact.files[1].path: stands there twice"),
         (("artifact", "files", 0, "class"), "\x1b[2J", r"is '\x1b[2J'"),
         (("signatures",), {}, "signatures: must be an array, is an object"),

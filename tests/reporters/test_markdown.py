@@ -1,5 +1,6 @@
 """Markdown: a comment that says what matters and in which nothing of the artifact acts."""
 
+import json
 import re
 
 import pytest
@@ -58,6 +59,21 @@ def test_text_of_the_artifact_stays_text(hostile: str) -> None:
     for line in made.splitlines():
         if line.startswith("| ") and "AIV301" in line:
             assert len(re.findall(r"(?<!\\)\|", line)) == 5
+
+
+def test_a_bar_in_a_name_stays_alone_outside_of_tables() -> None:
+    reasons = ("the file a|b",)
+    found = (finding("AIV301", "x", file="c|d"),)
+    made = text(report(findings=found, verdict=Verdict(outcome=Outcome.PASS, reasons=reasons)))
+    assert "- `the file a|b`" in made
+    assert "`c\\|d`" in made
+
+
+def test_a_command_is_whole_however_long_it_is() -> None:
+    names = [f"{'package' * 9}.Class{number}" for number in range(8)]
+    found = tuple(finding("AIV302", "unknown", file="a.bin", evidence={"global": name}) for name in names)
+    made = text(report(findings=found, verdict=Verdict(outcome=Outcome.REVIEW, variant="safetensors", reasons=())))
+    assert f"`trust.globals = {json.dumps(names)}`" in made
 
 
 def test_a_long_report_is_cut_and_says_so() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from aiverify.finding import Finding, Severity
 from aiverify.report import Report
 from aiverify.reporters.html.elements import Markup, Node, Place, Section, code, element, joined, listed, said
-from aiverify.reporters.html.outline import Call, calls
+from aiverify.reporters.html.outline import MAX_CALLS, MAX_DEPTH, MAX_VALUES, Call, calls
 from aiverify.reporters.quantities import number_of
 
 MAX_FINDINGS = 200
@@ -35,6 +35,7 @@ def call_graph(place: Place, report: Report) -> Section | None:
         element("p", f"The calls of {number_of(left, 'finding')} of no greater weight are not shown here.")
         if left > 0
         else None,
+        element("p", f"Of a payload, {MAX_CALLS} calls are shown, {MAX_DEPTH} deep, each with {MAX_VALUES} values."),
     )
 
 

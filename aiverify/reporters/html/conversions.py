@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from aiverify.report import Conversion, Report
-from aiverify.reporters.html.elements import Markup, Place, Section, code, element, facts, folded, joined, listed, said
+from aiverify.reporters.html.elements import (
+    MAX_LISTED,
+    Markup,
+    Place,
+    Section,
+    code,
+    element,
+    facts,
+    folded,
+    joined,
+    left_out,
+    listed,
+    said,
+)
 from aiverify.reporters.quantities import number_of
-
-MAX_LISTED = 2000
 
 
 def conversions(place: Place, report: Report) -> Section | None:
@@ -27,7 +38,6 @@ def conversions(place: Place, report: Report) -> Section | None:
 
 def _conversion(item: Conversion, source: str | None) -> Markup:
     written = item.output is not None
-    dropped = item.dropped[:MAX_LISTED]
     return joined(
         (
             element("p", code(item.source), " → ", code(item.output) if item.output else "a twin that was not written"),
@@ -40,8 +50,12 @@ def _conversion(item: Conversion, source: str | None) -> Markup:
                     ("Receipt", code(item.receipt) if item.receipt else None),
                 )
             ),
-            folded("What the twin does not carry", facts((one.type, said(one.path)) for one in dropped))
-            if dropped
+            folded(
+                "What the twin does not carry",
+                facts((one.type, said(one.path)) for one in item.dropped[:MAX_LISTED]),
+                left_out(len(item.dropped)),
+            )
+            if item.dropped
             else None,
             element("p", "To check it again: ", code("aiverify convert --check"), " with the receipt.")
             if item.receipt

@@ -16,6 +16,7 @@ from aiverify.reporters.hostile import printable, printable_lines
 
 LONGEST = 4000
 MAX_LINES = 400
+MAX_LISTED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,12 @@ def quoted(text: str) -> Markup:
 def listed(items: Iterable[Node], *, tag: str = "ul", **attributes: Attribute) -> Markup:
     """A list with one entry for each of ``items``."""
     return element(tag, *(element("li", item) for item in items), **attributes)
+
+
+def left_out(count: int) -> Markup | None:
+    """What stands under the first ``MAX_LISTED`` of ``count`` entries, if there are more."""
+    left = count - MAX_LISTED
+    return element("p", f"and {left} more in the JSON report") if left > 0 else None
 
 
 def facts(pairs: Iterable[tuple[str, Node]], **attributes: Attribute) -> Markup | None:

@@ -9,6 +9,7 @@ from aiverify.report import AttestationResult, FileState, Outcome, Report, Signa
 from aiverify.reporters.advice import Step, next_steps, title_of
 from aiverify.reporters.hostile import printable
 from aiverify.reporters.html.elements import (
+    MAX_LISTED,
     Markup,
     Node,
     Place,
@@ -18,6 +19,7 @@ from aiverify.reporters.html.elements import (
     facts,
     folded,
     joined,
+    left_out,
     listed,
     prose,
     said,
@@ -28,7 +30,6 @@ from aiverify.reporters.quiet import facts as amounts
 from aiverify.reporters.unexamined import by_reason
 from aiverify.reporters.unexamined import place as place_of
 
-MAX_LISTED = 2000
 MAX_REASONS = 50
 
 GLYPHS = {Outcome.PASS: "✓", Outcome.REVIEW: "!", Outcome.ERROR: "?", Outcome.BLOCK: "✗"}
@@ -127,14 +128,9 @@ def _class_of_files(place: Place, name: str, found: Sequence[ArtifactFile]) -> M
         (
             place.heading(amount, below=2),
             table(name, ("File and SHA-256", "Format", "Size"), rows, class_="files"),
-            _left_out(len(found)),
+            left_out(len(found)),
         )
     )
-
-
-def _left_out(count: int) -> Markup | None:
-    left = count - MAX_LISTED
-    return element("p", f"and {left} more in the JSON report") if left > 0 else None
 
 
 def signatures(place: Place, report: Report) -> Section | None:
@@ -168,6 +164,7 @@ def _signature(report: Report, item: SignatureResult) -> Markup:
             folded(
                 f"Files that do not match, or were not compared: {len(states)}",
                 facts((state.value, said(path)) for path, state in states[:MAX_LISTED]),
+                left_out(len(states)),
                 unfolded=outcome is Outcome.BLOCK,
             )
             if states
@@ -222,7 +219,7 @@ def _variant(variant: Variant, judged: str | None) -> Sequence[Node]:
 
 def _folded_paths(summary: str, paths: Sequence[str]) -> Markup | None:
     shown = listed((said(path) for path in paths[:MAX_LISTED]), class_="plain")
-    return folded(summary, shown, _left_out(len(paths))) if paths else None
+    return folded(summary, shown, left_out(len(paths))) if paths else None
 
 
 def unexamined(place: Place, report: Report) -> Section | None:
@@ -235,7 +232,7 @@ def unexamined(place: Place, report: Report) -> Section | None:
         "Not examined",
         element("p", "Nothing is known about these. They never count as clean."),
         facts(
-            (reason, joined((listed(code(place_of(item)) for item in items[:MAX_LISTED]), _left_out(len(items)))))
+            (reason, joined((listed(code(place_of(item)) for item in items[:MAX_LISTED]), left_out(len(items)))))
             for reason, items in groups.items()
         ),
     )
