@@ -90,10 +90,13 @@ def examine_npy(
 
 
 def is_single(data: Buffer) -> bool:
-    """Whether the array file in ``data`` holds numbers, and nothing behind them. Raises FormatError."""
+    """Whether nothing follows the array in ``data``. One of objects, which has no size, counts as single.
+
+    Raises FormatError.
+    """
     header = read_array_header(data)
     if _has_objects(header.descr):
-        return False
+        return True
     return len(header.raw) + _itemsize(header.descr) * math.prod(header.shape) == len(data)
 
 

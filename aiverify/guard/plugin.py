@@ -4,8 +4,6 @@ vLLM goes on without a plugin that cannot be imported, and not without one whose
 nothing until it is called.
 """
 
-from __future__ import annotations
-
 
 def vllm() -> None:
     """As ``aiverify.protect()``; vLLM may call it any number of times. Raises what that raises."""

@@ -116,7 +116,7 @@ def test_a_policy_that_is_gone_means_that_nothing_is_loaded(programs: Programs, 
 def test_a_guard_that_cannot_be_switched_on_means_that_nothing_is_unpickled(programs: Programs, python: Path) -> None:
     installed(programs, python)
     first = hook(python).with_name("a.pth")  # before ours: the guard will miss a module
-    first.write_text("import sys; sys.modules['mmap'] = None\n")
+    first.write_text("import sys; sys.modules['aiverify.guard.audit'] = None\n")
     try:
         ended = programs.plain(python, "load.py", LOADS, "files/thing.pkl", "files/good.pkl")
         assert state(programs, python)[0] == 1

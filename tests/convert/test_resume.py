@@ -250,8 +250,8 @@ def test_the_source_is_not_hashed_again_when_it_is_the_file_that_was_digested(
     seen = []
     real = writer._pass
 
-    def watched(*args):
-        taken = real(*args)
+    def watched(*args, **named):
+        taken = real(*args, **named)
         seen.append(taken.source)
         return taken
 
