@@ -29,7 +29,8 @@ def _patches() -> Iterator[tuple[str, Callable[[], None]]]:
             _table(lambda entry, use=use: entry.uses | {use}, "uses"),
         )
         yield f"column {use}: no trusted name may be used so", _table(lambda entry, use=use: entry.uses - {use}, "uses")
-    for column, none in {"arguments": None, "state": None, "keys": frozenset(), "holds": {}, "native": None}.items():
+    columns = {"arguments": None, "state": None, "keys": frozenset(), "holds": {}, "items": None, "native": None}
+    for column, none in columns.items():
         yield f"column {column}: empty", _table(lambda _, none=none: none, column)
     yield "column group: empty", _table(lambda _: None, "group")
     for rule in _rules("arguments"):
