@@ -8,6 +8,8 @@ Rules it keeps:
    that says anything else than the first ends in an error.
 3. A verdict is kept under the digest and name of the file, the policy, the tables and the versions of everything that
    took part.
+
+What examines is imported when there is something to examine: a verdict that is remembered needs none of it.
 """
 
 from __future__ import annotations
@@ -21,11 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from aiverify.finding import Finding, Severity
-from aiverify.formats.examine import recognise
 from aiverify.guard.interface import Name
-from aiverify.guard.names import complaints, record_names
 from aiverify.options import Options
-from aiverify.pipeline import run
 from aiverify.policy import Policy
 from aiverify.questions import asked
 from aiverify.report import Outcome, Report, worst
@@ -107,6 +106,9 @@ def question(sha256: str, name: str, policy: Policy, way: Way) -> Question:
 
 def judge_file(file: Path, name: str, policy: Policy) -> Judged:
     """Examine and judge ``file`` alone, and write down its names. Raises AiverifyError."""
+    from aiverify.guard.names import complaints, record_names
+    from aiverify.pipeline import run
+
     report = run(str(file), Options(policy=policy, digests=False))
     outcome = report.verdict.outcome if report.variants else _alone(report, policy)
     # the first reason of a run says what a load would use
@@ -157,6 +159,9 @@ def _reasons(report: Report) -> Sequence[str]:
 
 def passed_with_snapshot(file: Path, name: str, policy: Policy) -> Judged:
     """The verdict on a file of a snapshot that passed as a whole: its names are all that is still to be known."""
+    from aiverify.formats.examine import recognise
+    from aiverify.guard.names import record_names
+
     recorded = record_names(file, name, policy.trusted_globals)
     kind = recognise(file, name)
     return Judged(outcome=Outcome.PASS, format=kind.value, names=recorded.names, inert=recorded.inert)
