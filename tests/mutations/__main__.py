@@ -74,14 +74,29 @@ def all_breaks() -> list[Break]:
 
 
 def misplaced(breaks: list[Break]) -> list[str]:
-    """The breaks whose piece of source does not stand in its module exactly once, and names that are given twice."""
+    """The breaks that do not fit the code any more, and names that are given twice.
+
+    A piece of source must stand in its module exactly once, and a patch must find what it replaces.
+    """
     wrong = [
         broken.name
         for broken in breaks
         if broken.module and Path(origin_of(broken.module)).read_text("utf-8").count(broken.replace[0]) != 1
     ]
+    wrong += [broken.name for broken in breaks if broken.patch is not None and not _applies(broken)]
     names = [broken.name for broken in breaks]
     return [*wrong, *{name for name in names if names.count(name) > 1}]
+
+
+def _applies(broken: Break) -> bool:
+    child = os.fork()
+    if child == 0:
+        try:
+            broken.patch()
+        except BaseException:  # noqa: BLE001 - whatever it is, nothing is broken then, and a test would notice nothing
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def main() -> int:

@@ -59,13 +59,15 @@ def _trusted() -> dict[str, Any]:
 def _table(change: Callable[[Any], object], column: str) -> Callable[[], None]:
     def patch() -> None:
         tables = importlib.import_module("aiverify.pickles.tables")
-        original = tables.trusted.__wrapped__
+        original = tables._entries.__wrapped__  # a test of the table itself asks for it, too
 
         @functools.cache
-        def trusted():
-            return {name: dataclasses.replace(entry, **{column: change(entry)}) for name, entry in original().items()}
+        def entries(file: str):
+            return {
+                name: dataclasses.replace(entry, **{column: change(entry)}) for name, entry in original(file).items()
+            }
 
-        tables.trusted = trusted
+        tables._entries = entries
 
     return patch
 
