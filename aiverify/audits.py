@@ -4,6 +4,7 @@ The rules:
 
 - What the Hub says joins what the verification finds, and both are judged together.
 - A commit that is not to be had any more is verified from the cache, if it is there.
+- Where nobody can be asked and nothing is to be examined, there is no answer: a folder, or no network.
 - A pin moves over a branch that went on, another policy, and other files of a folder, and over nothing else: not to
   another signer, another repository or other bytes of the same commit. It moves after a full verification that passes.
 """
@@ -53,10 +54,15 @@ class Auditor:
         Raises SourceError when the Hub, or the files, cannot be had.
         """
         source = self._source(locked)
+        online = isinstance(source, HubSource) and not self.options.hub.offline
+        if self.quick and not online:
+            raise SourceError(
+                f"{locked.target}: --quick asks the Hub alone, which cannot be asked about this", hint="Leave it out."
+            )
         said = judged_otherwise(locked, self.options.policy.digest)
         if self.twins is not None:
             said += stale(locked, self.twins)
-        if isinstance(source, HubSource) and not self.options.hub.offline:
+        if isinstance(source, HubSource) and online:
             said += asked(locked, source)
         if self.quick:
             return Reports(locked.target, self.options.policy).known(_artifact(locked), said), None

@@ -283,6 +283,17 @@ def test_an_audit_of_what_has_not_changed_finds_nothing(run: Run, hub: LocalHub)
     assert findings(run, "audit", "--quick")[:2] == (0, set())
 
 
+@pytest.mark.parametrize(("target", "options"), [("m", ()), ("org/model", ("--offline",))])
+def test_a_quick_audit_that_can_ask_nobody_is_no_answer(
+    run: Run, hub: LocalHub, here: Path, target: str, options: tuple[str, ...]
+) -> None:
+    weights(here / "m")
+    run("lock", target)
+    code, out, error = run("audit", "--quick", *options)
+    assert (code, "PASS" in out) == (2, False)
+    assert "--quick asks the Hub alone" in out + error
+
+
 def test_a_branch_that_moved_on_is_said_and_holds(run: Run, hub: LocalHub, model: Path, tmp_path: Path) -> None:
     run("lock", "org/model")
     changed(model, hub, tmp_path)
