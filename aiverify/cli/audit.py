@@ -52,7 +52,7 @@ def audit(
     Exit codes: 0 it holds, 1 something differs or no longer passes, 2 could not tell.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, terms, write
+    from aiverify.cli.session import errors_said, spare, terms, write
     from aiverify.configuration import require_outside
     from aiverify.errors import UsageError
     from aiverify.lock.lockfile import read_lockfile
@@ -67,6 +67,7 @@ def audit(
         places = [entry.target for content in read.values() for entry in content.artifacts.values() if not entry.commit]
         for path in read:
             require_outside(path, places, "lockfile", [hub.cache_dir])
+        spare([*places, *map(str, read)], written.output)
         rules, trusting = terms(context, places, policy, hub=hub, trust=trust)
         auditor = api.auditor(policy=rules, quick=quick, fix=fix, twins=twins, **trusting)
         reports: list[Report] = []

@@ -82,7 +82,7 @@ def convert(
     Exit codes: 0 converted and pass, or proved; 1 review or block, or disproved; 2 could not convert, or not check.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, examine_all, terms, write
+    from aiverify.cli.session import errors_said, examine_all, spare, terms, write
     from aiverify.errors import UsageError
 
     with errors_said():
@@ -103,6 +103,7 @@ def convert(
                 hint="aiverify convert TARGET -o DIR, or aiverify convert --check RECEIPT.",
             )
         folders = _folders(targets, output)
+        spare(targets, report)
         rules, trusting = terms(context, targets, policy, hub=hub, trust=trust, downloads=[files.local_dir])
 
         def examine(target: str, progress: Progress) -> Report:

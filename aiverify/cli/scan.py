@@ -33,13 +33,14 @@ def scan(
     Exit codes: 0 pass, 1 review or block, 2 could not examine.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, examine_all, write
+    from aiverify.cli.session import errors_said, examine_all, spare, write
     from aiverify.configuration import load_policy
     from aiverify.errors import UsageError
 
     with errors_said():
         if paths.count(STDIN) > 1 or (STDIN in paths and sys.stdin is None):
             raise UsageError("stdin can be read only once, and not when it is closed", hint="Give - once.")
+        spare(paths, written.output)
         rules = load_policy([path for path in paths if path != STDIN], explicit=policy)
         engines = options.second_engines(engine)
 

@@ -15,7 +15,8 @@ import typer
 from aiverify.cli.options import Hub, Trust, Written
 from aiverify.cli.printing import put, say
 from aiverify.cli.progress import progress_on
-from aiverify.errors import AiverifyError
+from aiverify.errors import AiverifyError, UsageError
+from aiverify.files import read_at_most
 from aiverify.policy import Policy
 from aiverify.progress import Progress
 from aiverify.report import Outcome, Report, worst
@@ -23,6 +24,8 @@ from aiverify.reporters.forms import reporter_for
 
 if TYPE_CHECKING:
     from aiverify.arguments import Trusting
+
+_HEAD = 4096  # bytes in which every form of a report but that for people names who made it
 
 
 @contextlib.contextmanager
@@ -112,6 +115,31 @@ def examine_all(
                 report = Reports(target, policy).unverified(error)
             reports.append(report)
     return reports, worst(report.verdict.outcome for report in reports)
+
+
+def spare(targets: Sequence[str], output: Path | None) -> None:
+    """Raise UsageError if the report ``output`` would take the place of a target, or of a file in one.
+
+    A report of an earlier run may be replaced.
+    """
+    if output is None or not output.is_file():
+        return
+    place = output.resolve()
+    local = [Path(target).resolve() for target in targets if os.path.lexists(target)]
+    inside = any(place.is_relative_to(target) for target in local)
+    if place in local or (inside and not _may_be_replaced(output)):
+        raise UsageError(
+            f"{output}: the report would take the place of a file that is examined", hint="Give it another name."
+        )
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether ``path`` holds nothing, or a report of an earlier run, as far as its beginning tells."""
+    try:
+        head = read_at_most(path, _HEAD)
+    except (OSError, ValueError):
+        return False
+    return not head or b"aiverify" in head
 
 
 def write(reports: Sequence[Report], written: Written, *, verbosity: int) -> None:

@@ -39,10 +39,11 @@ def verify(
     Exit codes: 0 pass, 1 review or block, 2 could not verify.
     """
     from aiverify import api
-    from aiverify.cli.session import errors_said, examine_all, terms, write
+    from aiverify.cli.session import errors_said, examine_all, spare, terms, write
 
     with errors_said():
         rules, trusting = terms(context, targets, policy, hub=hub, trust=trust, downloads=[files.local_dir])
+        spare(targets, written.output)
         attestations, attestor = attestors.asked_for(attestation)
         if dry_run:
             from aiverify.cli.foresight import foretell

@@ -61,6 +61,7 @@ _BY_NAME = {
     ".jsonl": Format.TEXT,
     ".pbtxt": Format.TENSORFLOW,
     ".ipynb": Format.JSON,
+    ".sarif": Format.JSON,
     ".yaml": Format.YAML,
     ".yml": Format.YAML,
     ".jinja": Format.TEMPLATE,

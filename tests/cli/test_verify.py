@@ -318,6 +318,36 @@ def test_the_report_goes_into_a_file_whole(machine: Machine) -> None:
     assert sorted(path.name for path in machine.here.iterdir()) == ["model", "report.json"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("verify", "model", "-o", "model/config.json"),
+        ("verify", "model/model.safetensors", "-o", "model/model.safetensors"),
+        ("verify", "model", "-o", "link"),
+        ("scan", "model", "-o", "model/model.safetensors"),
+        ("convert", "model", "-o", "out", "--report", "model/config.json"),
+        ("audit", "-o", "aiverify.lock"),
+        ("audit", "-o", "model/config.json"),
+    ],
+    ids=" ".join,
+)
+def test_no_report_takes_the_place_of_what_is_examined(machine: Machine, command: tuple[str, ...]) -> None:
+    weights(machine.here / "model")
+    (machine.here / "model" / "config.json").write_text("{}")
+    (machine.here / "link").symlink_to("model/model.safetensors")
+    machine.run("lock", "model")
+    before = files_below(machine.here)
+    assert "would take the place of" in machine.fails(*command)
+    assert files_below(machine.here) == before
+
+
+@pytest.mark.parametrize("form", ["json", "sarif", "markdown", "html", "cyclonedx"])
+def test_a_report_in_the_folder_that_is_examined_is_replaced_by_the_next(machine: Machine, form: str) -> None:
+    weights(machine.here / "model")
+    for _ in range(2):
+        assert machine.run("scan", "model", "--format", form, "-o", f"model/results.{form}").code == 0
+
+
 def test_quiet_is_one_line_for_each_target_and_verbose_tells_the_stages(machine: Machine) -> None:
     weights(machine.here / "model")
     quiet = machine.run("verify", "model", SAMPLES / "payload", "-q")
