@@ -165,11 +165,23 @@ def _folders(targets: Sequence[str]) -> Iterator[Path]:
 
 
 def _caches(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where the Hub's client keeps its cache, by its own rules."""
+    """What the Hub's client keeps of repositories, in folders such as ``models--org--name``, by its own rules.
+
+    What else lies in a folder that the environment calls the cache is the user's: no variable may hide a policy.
+    """
     home = environment.get("HF_HOME") or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
     for cache in (environment.get("HF_HUB_CACHE"), environment.get("HUGGINGFACE_HUB_CACHE"), f"{home}/hub"):
         if cache:
-            yield _at_home(Path(cache))
+            yield from _repositories(_at_home(Path(cache)))
+
+
+def _repositories(cache: Path) -> Iterator[Path]:
+    try:
+        names = os.listdir(cache)  # noqa: PTH208 - names are enough
+    except OSError:
+        yield cache  # what cannot be listed is not told apart
+        return
+    yield from (cache / name for name in names if "--" in name)
 
 
 def _sealed(environment: Mapping[str, str]) -> Iterator[Path]:

@@ -247,6 +247,15 @@ def test_a_file_in_the_hub_cache_is_not_read(tmp_path: Path, monkeypatch: pytest
         load_policy(["org/name"], explicit=path, environment=environment, working_directory=tmp_path)
 
 
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "AIVERIFY_STORE"])
+def test_no_variable_hides_a_policy_by_calling_its_folder_a_cache(tmp_path: Path, variable: str) -> None:
+    here = write(tmp_path / "here" / "aiverify.toml", LENIENT).parent
+    (here / "models--org--name").mkdir()
+    for folder in (here, tmp_path):
+        environment = {variable: str(folder)}
+        assert load_policy(["org/name"], environment=environment, working_directory=here).twin_of_blocked
+
+
 @pytest.mark.parametrize("variable", ["AIVERIFY_STORE", "XDG_CACHE_HOME", "HOME"])
 @pytest.mark.parametrize("kept", ["snapshots", "blobs"])
 def test_a_file_of_a_model_that_was_sealed_is_not_read(
