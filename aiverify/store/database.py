@@ -5,7 +5,7 @@ The rules:
 - The file says which format it is of. An older one is migrated; of a newer one nothing is touched.
 - What was written last may be lost with the power, never the file.
 - Writers wait for each other up to ``patience`` seconds. After a fork, the child opens its own connection.
-- Where nothing can be written, what is there is read.
+- Where nothing can be written, what is there is read, and so is what a writer that was killed left in the journal.
 """
 
 from __future__ import annotations
@@ -97,8 +97,10 @@ class Database:
     def _connected(self) -> sqlite3.Connection:
         there = self._place.exists()
         writable = os.access(self._place.parent, os.W_OK) and (not there or os.access(self._place, os.W_OK))
+        # A file that is called immutable is read without its journal, and needs none of the files beside it.
+        mode = "" if writable else "?mode=ro" if self._left_in_journal() else "?mode=ro&immutable=1"
         connection = sqlite3.connect(
-            f"file:{quote(os.fsencode(self._place))}" + ("" if writable else "?mode=ro&immutable=1"),
+            f"file:{quote(os.fsencode(self._place))}{mode}",
             uri=True,
             timeout=self._patience,
             isolation_level=None,
@@ -114,6 +116,10 @@ class Database:
                 connection.close()
                 raise
         return connection
+
+    def _left_in_journal(self) -> bool:
+        journal = self._place.with_name(f"{self._place.name}-wal")
+        return journal.is_file() and journal.stat().st_size > 0
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if _format(connection) == self._layout.format:

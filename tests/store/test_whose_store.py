@@ -195,6 +195,29 @@ def test_the_owner_cannot_write_by_mistake_and_reads_where_nothing_can_be_writte
 
 
 @as_root
+def test_what_a_killed_writer_left_in_the_journal_is_read_where_nothing_can_be_written(open_folder: Path) -> None:
+    home = open_folder / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+
+    def killed() -> None:
+        store = Store(home / "store")
+        store.record(QUESTION, "pass", "{}", store.seal([member(home / "source")]))
+        os._exit(0)  # nothing is closed
+
+    def work() -> None:
+        assert (home / "store" / "index.sqlite-wal").stat().st_size
+        for place in (home / "store").iterdir():
+            place.chmod(0o555 if place.is_dir() else 0o444)
+        (home / "store").chmod(0o555)
+        with Store(home / "store") as store:
+            assert store.recall(QUESTION) is not None
+
+    as_nobody(killed)
+    as_nobody(work)
+
+
+@as_root
 def test_the_guard_loads_what_is_in_a_store_that_can_only_be_read(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
