@@ -127,10 +127,10 @@ class Engines:
 
     def close(self) -> None:
         """End every engine, and what it is still asked."""
-        for asked in self._asked:
-            asked.close()
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
+        for asked in self._asked:
+            asked.close()
 
 
 class Sliceable(Protocol):

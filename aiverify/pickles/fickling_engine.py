@@ -17,6 +17,7 @@ import selectors
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 from aiverify.pickles.engine import Opinion
@@ -42,6 +43,7 @@ class FicklingEngine:
         self._seconds = seconds
         self._session = session
         self._child: subprocess.Popen[bytes] | None = None
+        self._asking = threading.Lock()
 
     def declines(self, *, size: int, opcodes: int) -> str | None:
         """Why a stream is beyond the budget, if it is."""
@@ -53,8 +55,7 @@ class FicklingEngine:
 
     def prepare(self) -> None:
         """Start the child: it imports fickling while the machine reads the first stream."""
-        if self._child is None:
-            self._child = self._start()
+        self._started()
 
     def examine(self, stream: bytes, *, opcodes: int, shown: bool = True) -> Opinion:
         """What fickling says about ``stream``. See ``Engine``."""
@@ -62,7 +63,9 @@ class FicklingEngine:
         if reason is not None:
             return _incomplete(reason)
         try:
-            return _opinion(self._ask(stream, shown), shown)
+            with self._asking:
+                answer = self._ask(stream, shown)
+            return _opinion(answer, shown)
         except TimeoutError:
             self.close()
             return _incomplete(f"no answer within {self._seconds:g} s")
@@ -74,12 +77,16 @@ class FicklingEngine:
             raise
 
     def close(self) -> None:
-        """End the child, if there is one."""
+        """End the child, if there is one. Another thread that waits for its answer is told so first."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            with contextlib.suppress(BrokenPipeError):
+            with self._asking, contextlib.suppress(BrokenPipeError):
                 child.communicate()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        child = self._child = self._child or self._start()
+        return child
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -I: neither the environment nor the working directory may add modules to the child.
@@ -97,9 +104,8 @@ class FicklingEngine:
         return child
 
     def _ask(self, stream: bytes, shown: bool) -> dict[str, object]:
-        self.prepare()
-        assert self._child is not None  # noqa: S101 - it was started just now
-        question, answer = self._child.stdin, self._child.stdout
+        child = self._started()
+        question, answer = child.stdin, child.stdout
         assert question is not None  # noqa: S101 - Popen was given PIPE for both
         assert answer is not None  # noqa: S101
         deadline = time.monotonic() + self._seconds

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import CancelledError
 
 import pickle_builder as b
 import pytest
@@ -216,6 +217,21 @@ def test_an_engine_that_declines_is_not_given_the_stream(look):
     engine = Declining()
     assert "4 bytes and 3 opcodes" in look(b.stream(b"N"), engine).findings[0].message
     assert engine.streams == []
+
+
+def test_who_waits_for_an_opinion_is_told_when_the_engines_are_closed():
+    engine = FicklingEngine()
+    slow = b.stream(b"]" + b"K\x01a" * 45_000)
+    with Engines([("fickling", engine)]) as engines:
+        answers = [engines.ask(slow, 0, len(slow), 90_000), engines.ask(RUN, 0, len(RUN), 9)]
+        while engine._child is None:
+            time.sleep(0.001)
+        child = engine._child
+    (opinion,) = answers[0]()
+    assert "the engine stopped" in (opinion.incomplete or "")  # and not that it had no time left
+    with pytest.raises(CancelledError):
+        answers[1]()
+    assert child.poll() is not None
 
 
 def test_an_engine_may_prepare_itself_before_a_stream_is_read(look):
