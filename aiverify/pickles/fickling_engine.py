@@ -55,7 +55,11 @@ class FicklingEngine:
 
     def prepare(self) -> None:
         """Start the child: it imports fickling while the machine reads the first stream."""
-        self._started()
+        if self._asking.acquire(blocking=False):  # whoever asks already starts it
+            try:
+                self._started()
+            finally:
+                self._asking.release()
 
     def examine(self, stream: bytes, *, opcodes: int, shown: bool = True) -> Opinion:
         """What fickling says about ``stream``. See ``Engine``."""
