@@ -77,6 +77,7 @@ def examine_yaml(data: bytes, path: str) -> Examination:
         examination.findings.append(finding("AIV504", reason, file=path))
         examination.unexamined.append(Unexamined(file=path, reason=reason))
         return examination
+    _script(examination, path, data)
     examination.findings += judge_tags(document.tags, path)
     examination.findings += judge_keys(document.values, path)
     _templates(examination, path, document.values)
@@ -90,11 +91,18 @@ def examine_template(data: bytes, path: str) -> Examination:
         text = f"a template of more than {MAX_TEMPLATE_BYTES} bytes"
         examination.findings.append(finding("AIV503", text, file=path))
         return examination
+    _script(examination, path, data)
     try:
         _template(examination, path, "the template", data.decode("utf-8"))
     except UnicodeDecodeError:
         examination.unexamined.append(Unexamined(file=path, reason="not UTF-8 text"))
     return examination
+
+
+def _script(examination: Examination, path: str, data: bytes) -> None:
+    """A first line that makes a program of the file, and is a comment or a text to its loader."""
+    if data.startswith(b"#!"):
+        examination.findings.append(finding("AIV505", "it begins like a script", file=path))
 
 
 def _template(examination: Examination, path: str, where: str, text: str) -> None:

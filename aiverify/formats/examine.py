@@ -91,6 +91,8 @@ def _by_structure(content: Content, path: str, kind: Format, folder: Folder | No
 
         # Who looks for a file of this name reads JSON, whatever another loader makes of its first bytes.
         return kind if content.size <= MAX_JSON and is_booster(bytes(content.data)) else Format.JSON
+    if kind in (Format.JSON, Format.YAML, Format.TEMPLATE):
+        return kind  # the same: a text can be a protocol buffer to its last byte
     message = kind_of_message(content.data)
     if message is not None:
         return message if isinstance(message, Format) else Format.FOREIGN
@@ -118,15 +120,15 @@ def _look_behind(
         text = f"the file begins as {kind}, and is a tar archive besides"
         examination.findings.append(finding("AIV402", text, file=path))
         nesting.look(content, path, examination, path, options, member="tar archive", reader="tar")
-    if kind not in (Format.HDF5, *_HOLDERS):
+    if kind not in (Format.HDF5, Format.ZIP, Format.TAR):  # whose first member may begin there
         for start in hdf5_starts(content.data):
             text = f"an HDF5 file begins at byte {start} of the file, which begins as {kind}"
             examination.findings.append(finding("AIV402", text, file=path, offset=start))
             nesting.look(content, path, examination, path, options, member=f"HDF5 at byte {start}", reader="hdf5")
-    if kind in _HOLDERS or not ends_in_zip(content.file, content.size):
+    if kind in (Format.EMPTY, Format.ZIP) or not ends_in_zip(content.file, content.size):
         return
     whole = kind in _PICKLED and not any(item.rule == "AIV308" for item in examination.findings)
-    if whole and not counts_from_start(content.file, content.size):
+    if (whole or kind in _HOLDERS) and not counts_from_start(content.file, content.size):
         return
     text = f"a zip archive ends the file, which begins as {kind}"
     examination.findings.append(finding("AIV402", text, file=path))
@@ -165,9 +167,9 @@ _READERS = {
     "tar": _tar,
     "hdf5": READERS[Format.HDF5],
 }
-# Formats that hold archives as their members do, and those that may hold one as a value: it counts its offsets from
-# its own beginning then, and not from that of the file.
-_HOLDERS = frozenset((Format.EMPTY, Format.ZIP, Format.TAR, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE))
+# Formats that hold archives as their members, and those that may hold one as a value: it counts its offsets from its
+# own beginning then, and not from that of the file.
+_HOLDERS = frozenset((Format.TAR, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE))
 _PICKLED = frozenset((Format.PICKLE, Format.TORCH_LEGACY, Format.NPY))
 
 

@@ -87,6 +87,16 @@ _BINARY_BY_NAME = {
     ".tar": Format.TAR,
 }
 
+#: Texts that may begin like something else that is text: a comment of YAML like a script, a key or the first line of a
+#: template like a picture. Whoever looks for a file of such a name reads it as what the name says.
+_ANY_BEGINNING = frozenset((Format.YAML, Format.TEMPLATE))
+_BEGINNINGS = frozenset(
+    (
+        *(Format.PYTHON, Format.SCRIPT, Format.MEDIA, Format.FOREIGN, Format.TFLITE),
+        *(Format.XML, Format.OPENVINO, Format.PMML),
+    )
+)
+
 #: What the content leaves open, so that more of it than the first bytes has to be looked at.
 UNDECIDED = frozenset(
     (
@@ -99,6 +109,12 @@ UNDECIDED = frozenset(
 def sniff(head: bytes, path: str, size: int) -> Format:
     """The format of a file of ``size`` bytes that begins with ``head`` (up to ``HEAD`` bytes of it)."""
     suffix = PurePosixPath(path.lower()).suffix
+    named = _named(suffix, PurePosixPath(path).name)
+    kind = _begins_like(head, path, suffix, named, size)
+    return named if named in _ANY_BEGINNING and kind in _BEGINNINGS and _is_text(head) else kind
+
+
+def _begins_like(head: bytes, path: str, suffix: str, named: Format | None, size: int) -> Format:
     if not head:
         return Format.EMPTY
     if _is_safetensors(head, size):  # first, because its length may look like the beginning of a pickle
@@ -125,7 +141,7 @@ def sniff(head: bytes, path: str, size: int) -> Format:
     if is_markup(head):
         return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
     if _is_text(head):
-        return _text(head, suffix, PurePosixPath(path).name)
+        return _text(head, suffix, named)
     if suffix in _PICKLE_NAMES:
         return Format.PICKLE
     if head[2:4] == b"\r\n" and suffix in (".pyc", ".pyo"):
@@ -165,16 +181,20 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _text(head: bytes, suffix: str, name: str) -> Format:
+def _named(suffix: str, name: str) -> Format | None:
+    """The format of the texts that a loader looks for under this name."""
+    if name == "MLmodel":  # how MLflow says which module loads a model
+        return Format.YAML
+    return _BY_NAME.get(suffix)
+
+
+def _text(head: bytes, suffix: str, named: Format | None) -> Format:
     if suffix in _PICKLE_NAMES:
         return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
     if head.startswith(b"#!"):
         return Format.PYTHON if b"python" in head.partition(b"\n")[0] else Format.SCRIPT
-    known = _BY_NAME.get(suffix)
-    if known is not None:
-        return known
-    if name == "MLmodel":  # how MLflow says which module loads a model
-        return Format.YAML
+    if named is not None:
+        return named
     if suffix == "" and head.lstrip()[:1] in (b"{", b"[") and _parses(head):
         return Format.JSON
     return Format.TEXT

@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import tarfile
+import zipfile
 
 import numpy as np
 import pickle_builder as b
@@ -21,6 +22,7 @@ from zip_builder import Member, archive
 from aiverify.artifact import FileClass
 from aiverify.formats.examine import examine, recognise
 from aiverify.formats.interface import Format, FormatError, ScanOptions
+from aiverify.formats.messages import kind_of_message
 from aiverify.formats.names import file_class, keeps_promise
 
 RUN = b.stream(b.call("os.system", b.text("true")))
@@ -307,6 +309,63 @@ def test_random_text_is_text_or_a_pickle_that_does_something(look, text):
 )
 def test_content_decides_and_the_name_only_where_the_content_leaves_it_open(look, raw, name, kind):
     assert look(raw, name).format is kind
+
+
+CALLING = b"_target_: os.system\n"
+
+
+@pytest.mark.parametrize("name", ["model_config.yaml", "hyperparams.YML", "MLmodel"])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        *(b"#!/usr/bin/env python\n", b"#!/bin/sh\n", b"GIF8: 1\n", b"ID3: 1\n", b"abcdORTM: 1\n", b"<?xml a: 1\n"),
+        *(b"<net : 1\n", b"abcdftyp: 1\n"),
+    ],
+)
+def test_yaml_is_read_whatever_it_begins_like(look, name, begin):
+    examination = look(begin + CALLING, name)
+    assert examination.format is Format.YAML
+    assert "AIV501" in rules(examination)
+    assert ("AIV505" in rules(examination)) == begin.startswith(b"#!")
+
+
+@pytest.mark.parametrize("begin", [b"#!python\n", b"GIF89a", b"<?xml version='1.0'?>", b"%PDF-1.7"])
+def test_a_template_is_read_whatever_it_begins_like(look, begin):
+    examination = look(begin + b"{{ ''.__class__ }}", "chat_template.jinja")
+    assert examination.format is Format.TEMPLATE
+    assert "AIV503" in rules(examination)
+
+
+def as_message(text: str) -> bytes:
+    """``text`` with a beginning of white space and a key, by which it is also a protocol buffer to its last byte."""
+    front = '\t{"x":"aa£ '
+    rest = f'aaaa","a":1,{text[1:]}'
+    return (front + chr(len(rest.encode())) + rest).encode()
+
+
+def test_json_is_read_though_it_is_a_protocol_buffer_to_its_last_byte(look):
+    raw = as_message(json.dumps({"auto_map": {"AutoModel": "modeling.Model"}}))
+    assert json.loads(raw)["auto_map"]
+    assert kind_of_message(raw) is not None
+    for name in ("config.json", "a.ipynb"):
+        examination = look(raw, name)
+        assert examination.format is Format.JSON
+        assert "AIV501" in rules(examination)
+
+
+def test_an_archive_that_spans_the_members_of_a_tar_archive_is_found(look):
+    """To readers of zip archives the file ends in one, and its offsets count from the first byte."""
+    file = io.BytesIO()
+    file.write(bytes(512))
+    with zipfile.ZipFile(file, "a") as archive_:
+        archive_.writestr("evil.pkl", RUN)
+    end = io.BytesIO()
+    info = tarfile.TarInfo("a.txt")
+    with tarfile.open(fileobj=end, mode="w", format=tarfile.USTAR_FORMAT) as tar_:
+        hidden = file.getvalue()[512:-2] + (65_000).to_bytes(2, "little")
+        info.size = len(hidden)
+        tar_.addfile(info, io.BytesIO(hidden))
+    assert "AIV402" in rules(look(end.getvalue(), "model.bin"))
 
 
 def test_a_pickle_name_over_text_is_read_as_a_pickle_and_breaks_off(look):
