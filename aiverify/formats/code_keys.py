@@ -11,7 +11,8 @@ Rules it keeps:
 Source of the keys: ``transformers/dynamic_module_utils.py`` and ``pipelines/__init__.py`` (``auto_map``,
 ``custom_pipelines``, ``trust_remote_code``), ``integrations/hub_kernels.py`` (repositories of kernels), Hydra
 (``_target_``), torchtune (``_component_``), latent diffusion and NeMo (``target``), Lightning's command line
-(``class_path``), PEFT (``parent_library``, ``megatron_core``), MLflow (``loader_module``, ``code``),
+(``class_path``), PEFT (``parent_library``, ``megatron_core``), MLflow (``loader_module``, ``code``,
+``model_code_path``), MLX (``model_file``),
 sentence-transformers and its cross encoders (activation functions), MMEngine (``custom_imports``), fairseq
 (``user_dir``), ONNX Runtime's generator (``custom_ops_library``), Ultralytics (``download``).
 """
@@ -39,6 +40,8 @@ _SHOWN, _SHOWN_ITEMS, _SHOWN_DEPTH = 300, 20, 2
 _CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline", "custom_imports", "user_dir"))
 _CALLED_KEYS = frozenset(("_target_", "_component_", "class_path", "_class_path"))
 _IMPORTED_KEYS = frozenset(("parent_library", "megatron_core", "loader_module"))
+_SOURCE_KEYS = frozenset(("model_code_path", "model_file"))
+_SOURCE = re.compile(r"(?:\w[\w.-]{0,100}/|\.{1,2}/){0,10}\w[\w.-]{0,100}\.py")
 _ACTIVATION_KEY = re.compile(r"(?:\w+_)?activation_(?:function|fn)")
 # `org/name`, with a revision and an entry: how kernels are named, as transformers takes them apart.
 _REPOSITORY = re.compile(r"(?:[^|]{0,100}\|)?[^/:|]+/[^/:]+(?::[^/:]+)?")
@@ -150,6 +153,13 @@ def _named(where: str, key: str, inner: str, beside: Mapping[object, object], pa
         yield finding("AIV501", text, file=path, evidence={"key": where, "code": names})
     elif "." in inner and _ACTIVATION_KEY.fullmatch(key):
         yield from judge_name(where, inner, path)
+    elif key in _SOURCE_KEYS or _SOURCE.fullmatch(inner):
+        # Who knows which other keys a loader runs: a file of this name, if there is one, is judged as if it were run.
+        evidence = {"key": where, "code": [inner[:LONGEST_NAME]]}
+        text = f"{where} names a Python file: {inner[:_LONGEST_VALUE]}"
+        severity = None if key in _SOURCE_KEYS else Severity.LOW
+        yield finding("AIV501", text, file=path, severity=severity, evidence=evidence)
+        yield from judge_places(where, inner, path)
     elif key == "custom_ops_library":
         text = f"{where} has a native library loaded: {inner[:_LONGEST_VALUE]}"
         yield finding("AIV501", text, file=path, severity=Severity.HIGH, evidence={"key": where})

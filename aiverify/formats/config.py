@@ -7,6 +7,7 @@ lists and tables, whatever its tags say; tags that construct Python objects are 
 from __future__ import annotations
 
 import json
+import re
 
 from aiverify.finding import Finding, Unexamined
 from aiverify.formats.code_keys import judge_keys, keys, strings
@@ -15,12 +16,15 @@ from aiverify.formats.shard_index import misplaced
 from aiverify.formats.template import MAX_TEMPLATE, MAX_TEMPLATES, suspicious
 from aiverify.formats.yaml_events import read_yaml
 from aiverify.formats.yaml_tags import judge_tags
+from aiverify.formats.yolo import judge_network
+from aiverify.pickles.reading import Buffer
 from aiverify.rules import finding
 
 MAX_JSON = 64 << 20
 MAX_YAML = 4 << 20
 MAX_TEMPLATE_BYTES = 4 * MAX_TEMPLATE  # as UTF-8
-_TEMPLATE_KEYS = frozenset(("chat_template", "template"))
+_LONGEST_KEY = 100
+_TEMPLATE_KEY = re.compile(r"(?:\w{1,60}_)?templates?")
 
 
 class _RepeatedKeyError(ValueError):
@@ -44,9 +48,26 @@ def examine_json(data: bytes, path: str) -> Examination:
         text = f"a shard is named at {place!a}, where files are not examined"
         examination.findings.append(finding("AIV407", text, file=path))
     examination.findings += judge_keys(value, path)
+    examination.findings += judge_network(value, path)
     examination.findings += _keras(value, path)
     _templates(examination, path, value)
     return examination
+
+
+def is_configuration(data: Buffer, kind: Format) -> bool:
+    """Whether a loader that looks for JSON, or for a text of another ``kind``, can read ``data`` as such.
+
+    What is too large for the reader here counts as readable.
+    """
+    if len(data) > MAX_JSON:
+        return True
+    try:
+        text = bytes(data).decode("utf-8")
+        if kind is Format.JSON:
+            json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return isinstance(error, RecursionError)
+    return "\0" not in text
 
 
 def _keras(value: object, path: str) -> list[Finding]:
@@ -80,6 +101,7 @@ def examine_yaml(data: bytes, path: str) -> Examination:
     _script(examination, path, data)
     examination.findings += judge_tags(document.tags, path)
     examination.findings += judge_keys(document.values, path)
+    examination.findings += judge_network(document.values, path)
     _templates(examination, path, document.values)
     return examination
 
@@ -117,7 +139,7 @@ def _templates(examination: Examination, path: str, value: object) -> None:
     judged: set[str] = set()
     left = MAX_TEMPLATES
     for where, key, inner, _ in keys(value):
-        for text in strings(inner, walked) if key in _TEMPLATE_KEYS else ():
+        for text in strings(inner, walked) if _TEMPLATE_KEY.fullmatch(key[:_LONGEST_KEY]) else ():
             if text in judged:
                 continue
             judged.add(text)

@@ -91,9 +91,12 @@ def _by_structure(content: Content, path: str, kind: Format, folder: Folder | No
 
         # Who looks for a file of this name reads JSON, whatever another loader makes of its first bytes.
         return kind if content.size <= MAX_JSON and is_booster(bytes(content.data)) else Format.JSON
-    if kind in (Format.JSON, Format.YAML, Format.TEMPLATE):
-        return kind  # the same: a text can be a protocol buffer to its last byte
     message = kind_of_message(content.data)
+    if message is not None and kind in (Format.JSON, Format.YAML, Format.TEMPLATE):
+        from aiverify.formats.config import is_configuration
+
+        if is_configuration(content.data, kind):
+            return kind  # the same: a text can be a protocol buffer to its last byte
     if message is not None:
         return message if isinstance(message, Format) else Format.FOREIGN
     if kind is Format.UNKNOWN:

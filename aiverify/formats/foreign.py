@@ -35,6 +35,7 @@ _BY_MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x12\x01" + bytes(14), f"parameters of MXNet; {_NATIVE}"),
     (0, b"7767517\n", f"an ncnn model; {_NATIVE}"),
     (0, b"\x0c\xdb\x3a\x2a", f"a checkpoint of JAX (Orbax, OCDBT); {_NATIVE}"),
+    (0, b"GPT-OSS v1.0\0", f"a model of gpt-oss for Metal; {_NATIVE}"),
     (0, b"PAR1", "a Parquet table; it is no model"),
     (0, b"ARROW1", "an Arrow table; it is no model"),
     (0, b"SQLite format 3\0", "an SQLite database; it is no model"),

@@ -54,6 +54,12 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     (b"ID3", Format.MEDIA),
     (b"\x1aE\xdf\xa3", Format.MEDIA),
     (b"wOF2", Format.MEDIA),
+    (b"wOFF", Format.MEDIA),
+    (b"OTTO\0", Format.MEDIA),
+    (b"II*\0", Format.MEDIA),
+    (b"MM\0*", Format.MEDIA),
+    (b"glTF\2\0\0\0", Format.MEDIA),
+    (b"\0\0\0\1Bud1", Format.MEDIA),  # .DS_Store, how a Mac remembers a folder
 )
 _PICKLE_NAMES = frozenset((".pkl", ".pickle", ".pk", ".p", ".joblib", ".dill", ".bin", ".pt", ".pth", ".ckpt", ".dat"))
 _BY_NAME = {
@@ -134,9 +140,7 @@ def _begins_like(head: bytes, path: str, suffix: str, named: Format | None, size
         return Format.FOREIGN
     if head[4:8] == bytes(4) and head[21:35] == b"\x1a\rbrain.Event:":  # a log for TensorBoard
         return Format.MEDIA
-    if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
-        return Format.MEDIA
-    if head[4:8] == b"ftyp":
+    if _is_media(head, suffix):
         return Format.MEDIA
     if is_markup(head):
         return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
@@ -162,6 +166,18 @@ def hdf5_starts(data: Buffer) -> list[int]:
 def is_pickle(head: bytes) -> bool:
     """Whether the first two bytes of ``head`` are those of a pickle of protocol 2 to 5."""
     return len(head) > 2 and head[0] == 0x80 and head[1] <= 5
+
+
+def _is_media(head: bytes, suffix: str) -> bool:
+    """Pictures, sounds, fonts and what desktops leave behind, whose signature is not all in the first bytes."""
+    return (
+        (head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "))
+        or head[4:8] == b"ftyp"
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))  # a bitmap
+        or (head[:4] == b"\0\0\1\0" and suffix == ".ico")
+        or (head[:5] == b"\0\1\0\0\0" and suffix == ".ttf")
+        or (head[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1") and suffix in (".mp3", ".aac"))
+    )
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

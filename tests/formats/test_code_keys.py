@@ -67,7 +67,14 @@ def test_other_files_that_libraries_write_are_silent() -> None:
             "target": "text.column",
             "download": "https://x.example/a.zip",
         },
-        "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}],
+        "modules.json": [
+            {"idx": number, "path": path, "type": "sentence_transformers.models.Transformer"}
+            for number, path in enumerate(("", "1_Pooling", "./2_Dense", "a/b", "."))
+        ],
+        "notebook.json": {
+            "language_info": {"file_extension": ".py", "name": "python"},
+            "content": "## a .py file.py b",
+        },
         "preprocessor_config.json": {"image_processor_type": "CLIPImageProcessor", "size": 224, "crop_size": {"x": 1}},
         "config.json": {"_attn_implementation": "flash_attention_2", "experts_implementation": "grouped_mm"},
         "hydra.json": {"model": {"_target_": "nemo.collections.asr.models.EncDecCTCModel"}},
@@ -109,6 +116,17 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("adapter_config.json", {"megatron_core": "mine"}, ("AIV501", "medium")),
         ("MLmodel", {"flavors": {"python_function": {"loader_module": "mine"}}}, ("AIV501", "medium")),
         ("MLmodel", {"python_function": {"loader_module": "mlflow.sklearn", "code": "code"}}, ("AIV501", "medium")),
+        ("MLmodel", {"python_function": {"model_code_path": "agent.py"}}, ("AIV501", "medium")),
+        ("config.json", {"model_file": "arch.py"}, ("AIV501", "medium")),
+        ("config.json", {"entry": "src/run.py"}, ("AIV501", "low")),
+        ("modular_model_index.json", {"a": [None, None, {"type_hint": ["mine", "Net"]}]}, ("AIV501", "medium")),
+        ("modular_model_index.json", {"a": ["diffusers", "B", {"type_hint": ["mine", "Net"]}]}, ("AIV501", "medium")),
+        ("model_index.json", {"unet": ["torch.x", "Net"]}, ("AIV501", "low")),
+        ("model_index.json", {"unet": ["null", "Net"]}, ("AIV501", "low")),
+        *(
+            ("modules.json", [{"path": place, "type": "sentence_transformers.models.Dense"}], ("AIV409", "high"))
+            for place in (".git/m", ".cache/huggingface/m", "../other", "/tmp/m", "a/../../b/.c", "C:/m", "..\\m")
+        ),
         ("config.json", {"sentence_transformers": {"activation_fn": "mine.Tanh"}}, ("AIV501", "medium")),
         ("genai_config.json", {"session_options": {"custom_ops_library": "x.so"}}, ("AIV501", "high")),
         ("mm.json", {"custom_imports": {"imports": ["mine"]}}, ("AIV501", "medium")),
@@ -215,6 +233,8 @@ ESCAPES = [
     "{{ x['%c' % 95 ~ y] }}",
     "{{ x|map(attribute='a._b') }}",
     "{{ x|selectattr('_' ~ y) }}",
+    "{% set u = '_' %}{% set k = u ~ u ~ 'class' ~ u ~ u %}{{ x[k] }}",
+    "{% set u = '__' %}{% if x %}{% set k = u + y %}{% endif %}{{ x[k if z else 0] }}",
     "{{ x.format }}",
     "{{ x.gi_frame }}",
     "{{ x.mro }}",
@@ -237,6 +257,7 @@ def test_an_escape_is_found_by_the_grammar(text: str) -> None:
         "{{ messages[loop.index0 - 1]['role'] }}",
         "{{ messages[messages|length - 1].content.split('x')[-1] }}",
         "{{ m['a' if b else 'c'] }}",
+        "{% set key = name ~ '_type' %}{% set sep = '_' %}{{ tools[key] }}{{ name.replace(sep, ' ') }}",
         "{{ tools[name|lower] }}",
         "{{ '{}: {}'.format(a, b) }}",
         "{{ m['tool_' ~ name] }}",
@@ -274,7 +295,7 @@ def test_what_matters_is_not_hidden_behind_what_does_not() -> None:
 def test_no_number_of_parts_hides_one_of_them() -> None:
     index: dict[str, object] = {f"part{number}": ["diffusers", "Net"] for number in range(5_000)}
     (found,) = judge_keys({**index, "unet": ["my_unet", "Net"]}, "model_index.json")
-    assert found.evidence["code"] == ["my_unet.Net", "unet.my_unet"]
+    assert found.evidence["code"] == ["my_unet.Net", "unet.my_unet", "unet/my_unet.py"]
     modules = [{"type": "sentence_transformers.models.Normalize"}] * 5_000
     (found,) = judge_keys([*modules, {"type": "mine.Net"}], "modules.json")
     assert found.evidence["code"] == ["mine.Net"]

@@ -95,6 +95,8 @@ EVIL = "{{ x.__class__ }}"
         {"chat_template": {"default": EVIL}},
         {"chat_template": {"a": ["x", {"b": EVIL}]}},
         {"processor": {"chat_template": EVIL}},
+        {"chat_templates": [EVIL]},
+        {"prompt_template": EVIL},
     ],
 )
 def test_a_template_is_found_in_every_form_that_libraries_read(value):
