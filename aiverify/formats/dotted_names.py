@@ -20,7 +20,7 @@ _SHOWN = 200
 LIBRARIES = frozenset(
     (
         *("accelerate", "diffusers", "hydra", "hydra_plugins", "lightning", "lightning_fabric"),
-        *("megatron", "mlflow", "monai", "nemo", "numpy", "omegaconf", "peft", "pytorch_lightning"),
+        *("megatron", "mlflow", "monai", "nemo", "numpy", "omegaconf", "peft", "pyannote", "pytorch_lightning"),
         *("sentence_transformers", "sentencepiece", "speechbrain", "timm", "torch", "torchaudio", "torchmetrics"),
         *("torchtune", "torchvision", "transformers"),
     )

@@ -99,6 +99,11 @@ def _by_structure(content: Content, path: str, kind: Format, folder: Folder | No
             return kind  # the same: a text can be a protocol buffer to its last byte
     if message is not None:
         return message if isinstance(message, Format) else Format.FOREIGN
+    if kind is Format.TEXT and "." not in path.rpartition("/")[2] and bytes(content.data[:1]) in (b"{", b"["):
+        from aiverify.formats.config import is_configuration
+
+        if is_configuration(content.data, Format.JSON):
+            return Format.JSON
     if kind is Format.UNKNOWN:
         from aiverify.formats.msgpack import begins_like_flax
 

@@ -228,6 +228,15 @@ def test_ordinary_yaml_is_silent(text):
     assert yaml_rules(text) == []
 
 
+@pytest.mark.parametrize(
+    "text", ["a: !!python/tuple [1]\n", "!!python/object/apply:collections.OrderedDict [[[a, 1]]]\n"]
+)
+def test_a_tag_of_python_that_makes_a_plain_value_is_a_remark(text):
+    assert [(item.rule, item.severity.value) for item in examine_yaml(text.encode(), "c.yaml").findings] == [
+        ("AIV501", "low")
+    ]
+
+
 CONSTRUCTING = [
     "!!python/object/apply:os.system [true]\n",
     "a: !!python/name:os.system ''\n",

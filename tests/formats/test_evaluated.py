@@ -1,10 +1,12 @@
-"""Networks of YOLO: descriptions as they are published are silent, and text that would be run as Python is found."""
+"""Texts that are run as Python: networks and bundles as they are published, and those that reach out."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from aiverify.formats.config import examine_yaml
+from aiverify.formats.config import examine_json, examine_yaml
 
 NETWORK = """
 nc: 80
@@ -51,8 +53,38 @@ def test_an_ordinary_network_is_silent(activation: str, argument: str) -> None:
 )
 @pytest.mark.parametrize("place", ["activation", "module", "argument"])
 def test_text_that_is_run_is_found_wherever_it_stands(text: str, place: str) -> None:
-    assert said(**{place: text}) == [("AIV501", "high")]
+    assert ("AIV501", "high") in said(**{place: text})
 
 
 def test_other_tables_may_hold_any_text() -> None:
     assert examine_yaml(b"activation: f(x)\nbackbone: resnet(50)\nhead: [a(b)]\n", "c.yaml").findings == []
+
+
+def bundle(*texts: str) -> list[tuple[str, str]]:
+    value = {"bundle_root": "/workspace", "device": "cpu", "parts": {"list": list(texts)}}
+    return [(item.rule, item.severity.value) for item in examine_json(json.dumps(value).encode(), "a.json").findings]
+
+
+def test_a_bundle_that_runs_its_texts_asks_for_a_look() -> None:
+    assert bundle("@device", "${a}", "$", "5 $") == []
+    ordinary = ("$import os", "$sorted(glob.glob(os.path.join(@data, '*.nii.gz')))", "$@net.to(@device)")
+    assert bundle(*ordinary) == [("AIV501", "medium")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$os.system('id')",
+        "$__import__('os').system('id')",
+        "$import subprocess",
+        "$exec('x')",
+        "$open('/tmp/x', 'w')",
+        "$getattr(os, 'sys' + 'tem')('id')",
+    ],
+)
+def test_a_text_of_a_bundle_that_reaches_out_is_graver(text: str) -> None:
+    assert ("AIV501", "high") in bundle("$import os", text)
+
+
+def test_texts_that_no_bundle_holds_are_no_programs() -> None:
+    assert examine_json(b'{"price": "$5", "code": "$os.system(1)"}', "a.json").findings == []
