@@ -79,19 +79,19 @@ def _pickles(
             nesting.look(content, "pickle", examination, path, options, member=where, reader="pickle")
 
 
-def is_configuration(data: Buffer, kind: Format) -> bool:
+def is_configuration(data: Buffer, kind: Format, *, deep: bool = True) -> bool:
     """Whether a loader that looks for JSON, or for a text of another ``kind``, can read ``data`` as such.
 
-    What is too large for the reader here counts as readable.
+    What is too large or nested too deeply for the reader here counts as readable if ``deep`` says so.
     """
     if len(data) > MAX_JSON:
-        return True
+        return deep
     try:
         text = bytes(data).decode("utf-8")
         if kind is Format.JSON:
             json.loads(text)
     except (ValueError, RecursionError) as error:
-        return isinstance(error, RecursionError)
+        return deep and isinstance(error, RecursionError)
     return "\0" not in text
 
 

@@ -48,7 +48,7 @@ def judge_parts(value: object, path: str) -> list[Finding]:
     elif name == "modules.json" and isinstance(value, list):
         found = _modules(value, path)
     elif name in _ROUTERS and isinstance(value, dict) and "structure" in value and isinstance(value.get("types"), dict):
-        found = (item for way, kind in value["types"].items() for item in _module(f"types.{way}", kind, path))
+        found = (item for way, kind in value["types"].items() for item in _way(str(way), kind, path))
     said = list(islice(found, _MOST + 1))
     if len(said) > _MOST:
         text = f"more than {_MOST} parts are made by code of no library"
@@ -84,10 +84,20 @@ def _modules(modules: Sequence[object], path: str) -> Iterator[Finding]:
     for number, module in enumerate(modules):
         if isinstance(module, dict):
             yield from _module(f"[{number}].type", module.get("type"), path)
-            place = module.get("path")
-            if isinstance(place, str) and place.strip("./") and not is_plain(place):
-                text = f"[{number}].path names a place where files are not examined: {place[:_LONGEST_SHOWN]!a}"
-                yield finding("AIV409", text, file=path)
+            yield from _placed(f"[{number}].path", module.get("path"), path)
+
+
+def _way(way: str, kind: object, path: str) -> Iterator[Finding]:
+    """A module between which a router chooses: its name is that of its folder."""
+    yield from _module(f"types.{way}", kind, path)
+    yield from _placed("types", way, path)
+
+
+def _placed(where: str, place: object, path: str) -> Iterator[Finding]:
+    """AIV409 for a folder of a module that is hidden, or not of the artifact."""
+    if isinstance(place, str) and place.strip("./") and not is_plain(place):
+        text = f"{where} names a place where files are not examined: {place[:_LONGEST_SHOWN]!a}"
+        yield finding("AIV409", text, file=path)
 
 
 def _module(where: str, kind: object, path: str) -> Iterator[Finding]:

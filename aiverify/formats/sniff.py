@@ -81,6 +81,7 @@ _BY_NAME = {
     ".js": Format.SCRIPT,
     ".pl": Format.SCRIPT,
     ".rb": Format.SCRIPT,
+    **dict.fromkeys((".zsh", ".ksh", ".csh", ".fish", ".command", ".psm1", ".vbs", ".wsf", ".hta"), Format.SCRIPT),
 }
 _BINARY_BY_NAME = {
     ".onnx": Format.ONNX,
@@ -134,6 +135,8 @@ def _begins_like(head: bytes, path: str, suffix: str, named: Format | None, size
         return Format.TAR
     if is_compressed(head, size):
         return Format.COMPRESSED
+    if is_markup(head):  # before signatures that a comment may hold
+        return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
     if head[4:8] == b"TFL3":
         return Format.TFLITE
     if by_content(head) is not None:
@@ -142,8 +145,6 @@ def _begins_like(head: bytes, path: str, suffix: str, named: Format | None, size
         return Format.MEDIA
     if _is_media(head, suffix):
         return Format.MEDIA
-    if is_markup(head):
-        return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
     if _is_text(head):
         return _text(head, suffix, named)
     if suffix in _PICKLE_NAMES:

@@ -159,6 +159,11 @@ def test_other_files_that_libraries_write_are_silent() -> None:
             ("modules.json", [{"path": place, "type": "sentence_transformers.models.Dense"}], ("AIV409", "high"))
             for place in (".git/m", ".cache/huggingface/m", "../other", "/tmp/m", "a/../../b/.c", "C:/m", "..\\m")
         ),
+        (
+            "router_config.json",
+            {"types": {"../.git/m": "sentence_transformers.models.Dense"}, "structure": {}},
+            ("AIV409", "high"),
+        ),
         ("config.json", {"sentence_transformers": {"activation_fn": "mine.Tanh"}}, ("AIV501", "medium")),
         ("genai_config.json", {"session_options": {"custom_ops_library": "x.so"}}, ("AIV501", "high")),
         ("mm.json", {"custom_imports": {"imports": ["mine"]}}, ("AIV501", "medium")),

@@ -259,15 +259,17 @@ def test_compressed_data_that_looks_like_text_is_compressed_data(look, front, na
     assert "AIV301" in rules(examination)
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["counted from the first byte", "moved"])
 @pytest.mark.parametrize("name", ["model.bin", "model"])
-def test_an_archive_in_a_header_of_compressed_data_is_found(look, name):
-    """To readers of zip archives the file ends in one, and its offsets count from the first byte."""
+def test_an_archive_in_a_header_of_compressed_data_is_found(look, name, moved):
+    """To readers of zip archives the file ends in one."""
     inner = zlib.compress(PLAIN, wbits=31)[10:]
     file = io.BytesIO()
-    file.write(bytes(12))
+    front = 0 if moved else 12
+    file.write(bytes(front))
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("evil.pkl", RUN)
-    hidden = file.getvalue()[12:-2] + len(inner).to_bytes(2, "little")
+    hidden = file.getvalue()[front:-2] + len(inner).to_bytes(2, "little")
     raw = b"\x1f\x8b\x08\x04" + bytes(6) + len(hidden).to_bytes(2, "little") + hidden + inner
     assert gzip.decompress(raw) == PLAIN
     assert zipfile.ZipFile(io.BytesIO(raw)).read("evil.pkl") == RUN

@@ -362,19 +362,46 @@ def test_json_is_read_though_it_is_a_protocol_buffer_to_its_last_byte(look):
         assert "AIV501" in rules(examination)
 
 
-def test_an_archive_that_spans_the_members_of_a_tar_archive_is_found(look):
-    """To readers of zip archives the file ends in one, and its offsets count from the first byte."""
+@pytest.mark.parametrize("moved", [False, True], ids=["counted from the first byte", "moved"])
+def test_an_archive_that_spans_the_members_of_a_tar_archive_is_found(look, moved):
+    """Its directory begins in one member, and takes the header of the next for a comment, before it ends there."""
     file = io.BytesIO()
-    file.write(bytes(512))
+    front = 0 if moved else 512
+    file.write(bytes(front))
     with zipfile.ZipFile(file, "a") as archive_:
         archive_.writestr("evil.pkl", RUN)
-    end = io.BytesIO()
-    info = tarfile.TarInfo("a.txt")
-    with tarfile.open(fileobj=end, mode="w", format=tarfile.USTAR_FORMAT) as tar_:
-        hidden = file.getvalue()[512:-2] + (65_000).to_bytes(2, "little")
-        info.size = len(hidden)
-        tar_.addfile(info, io.BytesIO(hidden))
-    assert "AIV402" in rules(look(end.getvalue(), "model.bin"))
+        archive_.infolist()[0].comment = b"c" * 2000
+    raw = file.getvalue()[front:]
+    place = raw.index(b"c" * 2000)
+    first, rest = raw[:place], raw[place:]
+    padding = -len(first) % 512
+    second = rest[padding + 512 :]
+    box = io.BytesIO()
+    with tarfile.open(fileobj=box, mode="w", format=tarfile.USTAR_FORMAT) as tar_:
+        for name, data in (("a.png", first), ("b.png", second)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar_.addfile(info, io.BytesIO(data))
+    whole = box.getvalue()
+    assert zipfile.ZipFile(io.BytesIO(whole)).read("evil.pkl") == RUN
+    assert {"AIV402", "AIV301"} <= rules(look(whole, "model.bin"))
+
+
+def test_an_archive_that_is_the_last_member_of_a_tar_archive_is_that_and_nothing_else(look):
+    box = io.BytesIO()
+    with tarfile.open(fileobj=box, mode="w") as tar_:
+        for name, data in (("a.txt", b"x"), ("b.zip", archive(Member(name=b"a.txt", data=b"x")))):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar_.addfile(info, io.BytesIO(data))
+    assert zipfile.ZipFile(io.BytesIO(box.getvalue())).namelist() == ["a.txt"]
+    assert rules(look(box.getvalue(), "a.tar")) == set()
+
+
+@pytest.mark.parametrize("mark", [b"ORTM", b"ET12", b"TFL3"])
+def test_a_comment_makes_no_other_model_of_a_graph(look, mark):
+    examination = look(b"<!--" + mark + b"--><net name='m'><!DOCTYPE a SYSTEM 'http://x.example'></net>", "m.xml")
+    assert (examination.format, "AIV415" in rules(examination)) == (Format.OPENVINO, True)
 
 
 def test_a_pickle_name_over_text_is_read_as_a_pickle_and_breaks_off(look):
