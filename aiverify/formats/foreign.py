@@ -52,6 +52,7 @@ _XGBOOST_UBJ = re.compile(rb"\{(?:L.{8}|l.{4}|[iU].)(?:learner\{|version)", re.D
 _TORCH7 = re.compile(rb"[\x03\x04]\0\0\0.{0,200}?V 1.{4}(?:torch|nn|cudnn|cunn)\.", re.DOTALL)
 _PADDLE_TENSOR = re.compile(rb"\0{16}[\x04-\x40]\0\0\0\x08[\0-\x20]\x10", re.DOTALL)
 _CTRANSLATE = re.compile(rb"[\x01-\x0f]\0\0\0[\x05-\x60]\0\w{1,80}Spec\0")
+_FAISS = re.compile(rb"I\w\w\w.{12}(?:\0\0\x10\0\0\0\0\0){2}[\0\1]", re.DOTALL)
 _BY_NAME = {
     ".mlmodel": f"{COREML}; {_NATIVE}",
     ".pdmodel": f"{PADDLE}; {_MESSAGES[PADDLE]}",
@@ -75,6 +76,7 @@ _BY_PATTERN: tuple[tuple[Callable[[bytes], object], str], ...] = (
     (_XGBOOST_UBJ.match, f"an XGBoost model; {_BOOSTER}"),
     (_TORCH7.match, "objects of Torch7, which hold functions of Lua"),
     (_CTRANSLATE.match, f"a CTranslate2 model; {_NATIVE}"),
+    (_FAISS.match, f"an index of FAISS; {_NATIVE}"),
     (_PADDLE_TENSOR.match, f"parameters of PaddlePaddle; {_NATIVE}"),
 )
 

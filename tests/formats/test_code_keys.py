@@ -122,6 +122,14 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("c.json", {"_target_": "torch.os.system"}, ("AIV501", "high")),
         ("c.json", {"_target_": "torch.serialization.os.system"}, ("AIV501", "high")),
         ("c.json", {"_target_": "torch.distributed.run.main"}, ("AIV501", "medium")),
+        *(
+            ("c.yaml", {"_target_": name}, ("AIV501", "medium"))
+            for name in (
+                *("torch.${name}", "${name}.system", "torch.nn.Linear ${name}", "torch.multiprocessing.spawn"),
+                *("speechbrain.inference.interfaces.foreign_class", "mlflow.sklearn.load_model", "mlflow.run"),
+                *("transformers.utils.import_utils.direct_transformers_import", "monai.utils.module.instantiate"),
+            )
+        ),
         ("c.json", {"_component_": "mine.build"}, ("AIV501", "medium")),
         ("v1.yaml", {"model": {"target": "os.system", "params": {"command": "id"}}}, ("AIV501", "high")),
         ("v1.yaml", {"model": {"target": "os.system"}}, ("AIV501", "high")),

@@ -208,6 +208,7 @@ FOREIGN = {
     "fasttext": b"\xba\x16\x4f\x2f\x0c" + bytes(20),
     "gpt-oss": b"GPT-OSS v1.0\0\0\0\0" + bytes(20),
     "ctranslate2": b"\x06\0\0\0\x0c\0WhisperSpec\0\x03\0\0\0" + bytes(20),
+    "faiss": b"IwFl\x00\x03\0\0\x10\x27\0\0\0\0\0\0" + b"\0\0\x10\0\0\0\0\0" * 2 + b"\1\0\0\0\0",
     "jax": b"\x0c\xdb\x3a\x2a" + bytes(20),
     "coreml": b"\x08\x04\x12\x02\x0a\x00\xa2\x1f\x02\x08\x01",
     "paddle": b"\x0a\x08\x08\x00\x10\x00\x1a\x02\x0a\x00\x22\x02\x08\x01",
