@@ -214,7 +214,7 @@ def _is_called(where: str, key: str, name: str, beside: Mapping[object, object])
     return (
         key == "target"
         and "." in name
-        and (arguments or _CLASS.fullmatch(name) is not None or harm_of(name) is not None)
+        and (arguments or "${" in name or _CLASS.fullmatch(name) is not None or harm_of(name) is not None)
     )
 
 

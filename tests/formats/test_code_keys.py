@@ -135,6 +135,7 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("v1.yaml", {"model": {"target": "os.system"}}, ("AIV501", "high")),
         ("v1.yaml", {"model": {"target": "mine.models.Net"}}, ("AIV501", "medium")),
         ("v1.yaml", {"model": {"target": "mine.net", "params": {}}}, ("AIV501", "medium")),
+        ("v1.yaml", {"model": {"target": "torch.${name}"}}, ("AIV501", "medium")),
         ("v1.yaml", {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {}}, ("AIV501", "low")),
         ("config.yaml", {"model": {"class_path": "subprocess.Popen", "init_args": {"args": "id"}}}, ("AIV501", "high")),
         ("config.yaml", {"model": {"class_path": "mine.Net"}}, ("AIV501", "medium")),
