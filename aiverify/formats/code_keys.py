@@ -207,8 +207,8 @@ def _is_called(where: str, key: str, name: str, beside: Mapping[object, object])
     """Whether ``name`` is a class or a function that is called, under a key that other files have, too."""
     if key == "class":
         return "__kind__" in beside
-    parts = where.split(".")
     if key == "name":  # pyannote and Rasa: what makes a pipeline or a part of it, and what prepares what goes in
+        parts = where.split(".")
         return "." in name and (parts[-2:][0].partition("[")[0] == "pipeline" or "preprocessors" in parts[-3:])
     arguments = "params" in beside or "init_args" in beside
     return (
