@@ -178,8 +178,9 @@ def _named(where: str, key: str, inner: str, beside: Mapping[object, object], pa
             yield from judge_name(where, inner, path)
             if of_library(inner) and harm_of(inner) is None:
                 yield finding("AIV501", f"{where} has {inner[:_LONGEST_VALUE]} called", file=path)
-    elif (source := _SOURCE.fullmatch(inner)) is not None or key in _SOURCE_KEYS:
+    elif key in _SOURCE_KEYS or (".py" in inner and _SOURCE.fullmatch(inner)):
         # Who knows which other keys a loader runs: a file of this name, if there is one, is judged as if it were run.
+        source = _SOURCE.fullmatch(inner)
         evidence = {"key": where, "code": [source[1] if source is not None else inner[:LONGEST_NAME]]}
         text = f"{where} names a Python file: {inner[:_LONGEST_VALUE]}"
         severity = None if key in _SOURCE_KEYS else Severity.LOW
@@ -198,7 +199,7 @@ def _named(where: str, key: str, inner: str, beside: Mapping[object, object], pa
         yield finding("AIV510", text, file=path, severity=Severity.INFO, evidence={"key": where})
     elif key not in _REMEMBERED and _OPENED_KEY.fullmatch(key):
         yield from judge_places(where, inner, path)
-    elif _DOTTED.fullmatch(inner) and (harm := harm_of(inner)) is not None:
+    elif "." in inner and _DOTTED.fullmatch(inner) and (harm := harm_of(inner)) is not None:
         text = f"{where} names {inner}, which {harm}"
         yield finding("AIV501", text, file=path, evidence={"key": where})
 

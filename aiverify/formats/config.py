@@ -57,7 +57,8 @@ def examine_json(
     examination.findings += judge_evaluated(value, path)
     examination.findings += _keras(value, path)
     _templates(examination, path, value)
-    _pickles(examination, path, value, options, nesting)
+    if _PICKLED_KEY.encode() in data or b"\\u" in data:  # another walk through all keys, that few files need
+        _pickles(examination, path, value, options, nesting)
     return examination
 
 
@@ -164,7 +165,8 @@ def _templates(examination: Examination, path: str, value: object) -> None:
     judged: set[str] = set()
     left = MAX_TEMPLATES
     for where, key, inner, _ in keys(value):
-        for text in strings(inner, walked) if _TEMPLATE_KEY.fullmatch(key[:_LONGEST_KEY]) else ():
+        named = "template" in key and _TEMPLATE_KEY.fullmatch(key[:_LONGEST_KEY])
+        for text in strings(inner, walked) if named else ():
             if text in judged:
                 continue
             judged.add(text)

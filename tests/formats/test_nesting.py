@@ -336,6 +336,8 @@ def test_pickles_in_the_json_of_an_agent_are_examined_as_they_are_loaded(look, b
     examination = examined(reinforced(RUN))
     (found,) = [item for item in examination.findings if item.rule == "AIV301"]
     assert found.location.member.endswith("policy_class.:serialized:")
+    escaped = examined(reinforced(RUN).replace(b":serialized:", b"\\u003aserialized:"))
+    assert "AIV301" in rules(escaped)
     broken = examined(reinforced(RUN).replace(b'serialized:": "', b'serialized:": "a'))
     assert broken.unexamined
 
