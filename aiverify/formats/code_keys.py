@@ -11,7 +11,9 @@ Rules it keeps:
 Source of the keys: ``transformers/dynamic_module_utils.py`` and ``pipelines/__init__.py`` (``auto_map``,
 ``custom_pipelines``, ``trust_remote_code``), ``integrations/hub_kernels.py`` (repositories of kernels), Hydra
 (``_target_``), torchtune (``_component_``), latent diffusion and NeMo (``target``), Lightning's command line
-(``class_path``), PEFT (``parent_library``, ``megatron_core``), MLflow (``loader_module``, ``code``),
+(``class_path``), PEFT (``parent_library``, ``megatron_core``), MLflow (``loader_module``, ``code``,
+``model_code_path``), MLX (``model_file``), Fiddle as NeMo 2 writes it (``pyref``), pyannote (``pipeline``,
+``preprocessors``), GluonTS (``__kind__``), jsonpickle (``py/object`` and its like),
 sentence-transformers and its cross encoders (activation functions), MMEngine (``custom_imports``), fairseq
 (``user_dir``), ONNX Runtime's generator (``custom_ops_library``), Ultralytics (``download``).
 """
@@ -26,7 +28,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from aiverify.finding import Finding, Severity
-from aiverify.formats.dotted_names import LONGEST_NAME, harm_of, judge_name
+from aiverify.formats.dotted_names import LONGEST_NAME, harm_of, judge_name, of_library
 from aiverify.formats.part_lists import judge_parts
 from aiverify.rules import finding
 
@@ -37,11 +39,30 @@ _LONGEST_VALUE = 200
 _LONGEST_KEY = 100
 _SHOWN, _SHOWN_ITEMS, _SHOWN_DEPTH = 300, 20, 2
 _CODE_KEYS = frozenset(("auto_map", "custom_pipelines", "custom_pipeline", "custom_imports", "user_dir"))
-_CALLED_KEYS = frozenset(("_target_", "_component_", "class_path", "_class_path"))
+_CALLED_KEYS = frozenset(
+    (
+        *("_target_", "_component_", "class_path", "_class_path"),
+        *("py/object", "py/function", "py/type", "py/mod"),
+    )
+)
 _IMPORTED_KEYS = frozenset(("parent_library", "megatron_core", "loader_module"))
+#: Modules whose names alone do nothing, as Fiddle writes them of tables, paths and its own classes.
+_PLAIN_MODULES = frozenset(
+    ("builtins", "collections", "datetime", "enum", "fiddle", "functools", "nemo_run", "pathlib", "typing")
+)
+#: A name of Python, and not of a file or a host.
+_DOTTED = re.compile(
+    r"[A-Za-z_]\w{0,60}(?:\.[A-Za-z_]\w{0,60}){1,6}(?<!\.(?:json|yaml|onnx|html|jpeg|ckpt))"
+    r"(?<!\.(?:txt|bin|pth|pkl|npz|npy|png|jpg|gif|svg|wav|mp3|mp4|csv|zip|tar|xml|yml|cfg|com|org|net|dev|app|log))"
+    r"(?<!\.(?:py|pt|gz|md|h5|so|io|ai|co|js|ts|sh))"
+)
+_SOURCE_KEYS = frozenset(("model_code_path", "model_file"))
+_SOURCE = re.compile(r"((?:\w[\w.-]{0,100}/|\.{1,2}/){0,10}\w[\w.-]{0,100}\.py)(?::\w{1,100})?")
 _ACTIVATION_KEY = re.compile(r"(?:\w+_)?activation_(?:function|fn)")
+#: Where libraries keep activations: sentence-transformers calls whatever begins with "torch.".
+_ACTIVATIONS = ("torch.nn.", "transformers.activations.", "sentence_transformers.")
 # `org/name`, with a revision and an entry: how kernels are named, as transformers takes them apart.
-_REPOSITORY = re.compile(r"(?:[^|]{0,100}\|)?[^/:|]+/[^/:]+(?::[^/:]+)?")
+_REPOSITORY = re.compile(r"(?:[^|]*\|)*[^/:|]+/[^/:]+(?::[^/:]+)?")
 _MODEL = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _KERNEL_KEY = re.compile(
     r"_*(?:\w+_)?(?:attn|attention|experts|kernels?)_?(?:implementation\w*|mapping|config|repo\w*)?"
@@ -140,8 +161,12 @@ def _code(where: str, inner: object, path: str, walked: set[int]) -> Finding:
 
 def _named(where: str, key: str, inner: str, beside: Mapping[object, object], path: str) -> Iterator[Finding]:
     """What a key says whose value is a text: a name to import, a program, or a place."""
-    if key in _CALLED_KEYS or (key == "target" and _is_called(inner, beside)):
+    if key in _CALLED_KEYS or _is_called(where, key, inner, beside):
         yield from judge_name(where, inner, path)
+    elif key == "module" and beside.get("type") == "pyref" and isinstance(beside.get("name"), str):
+        name = f"{inner}.{beside['name']}"
+        if harm_of(name[:LONGEST_NAME]) is not None or inner.partition(".")[0] not in _PLAIN_MODULES:
+            yield from judge_name(where, name, path)
     elif key in _IMPORTED_KEYS:
         yield from judge_name(where, inner, path, called=False)
     elif key == "code" and "loader_module" in beside:
@@ -149,7 +174,18 @@ def _named(where: str, key: str, inner: str, beside: Mapping[object, object], pa
         names = [f"{inner.replace('/', '.')}.{beside['loader_module']}"[:LONGEST_NAME]]
         yield finding("AIV501", text, file=path, evidence={"key": where, "code": names})
     elif "." in inner and _ACTIVATION_KEY.fullmatch(key):
-        yield from judge_name(where, inner, path)
+        if not inner.startswith(_ACTIVATIONS):
+            yield from judge_name(where, inner, path)
+            if of_library(inner) and harm_of(inner) is None:
+                yield finding("AIV501", f"{where} has {inner[:_LONGEST_VALUE]} called", file=path)
+    elif key in _SOURCE_KEYS or (".py" in inner and _SOURCE.fullmatch(inner)):
+        # Who knows which other keys a loader runs: a file of this name, if there is one, is judged as if it were run.
+        source = _SOURCE.fullmatch(inner)
+        evidence = {"key": where, "code": [source[1] if source is not None else inner[:LONGEST_NAME]]}
+        text = f"{where} names a Python file: {inner[:_LONGEST_VALUE]}"
+        severity = None if key in _SOURCE_KEYS else Severity.LOW
+        yield finding("AIV501", text, file=path, severity=severity, evidence=evidence)
+        yield from judge_places(where, inner, path)
     elif key == "custom_ops_library":
         text = f"{where} has a native library loaded: {inner[:_LONGEST_VALUE]}"
         yield finding("AIV501", text, file=path, severity=Severity.HIGH, evidence={"key": where})
@@ -163,12 +199,24 @@ def _named(where: str, key: str, inner: str, beside: Mapping[object, object], pa
         yield finding("AIV510", text, file=path, severity=Severity.INFO, evidence={"key": where})
     elif key not in _REMEMBERED and _OPENED_KEY.fullmatch(key):
         yield from judge_places(where, inner, path)
+    elif "." in inner and _DOTTED.fullmatch(inner) and (harm := harm_of(inner)) is not None:
+        text = f"{where} names {inner}, which {harm}"
+        yield finding("AIV501", text, file=path, evidence={"key": where})
 
 
-def _is_called(name: str, beside: Mapping[object, object]) -> bool:
-    """Whether the value of a key ``target`` is a class or a function: other files have such keys, too."""
+def _is_called(where: str, key: str, name: str, beside: Mapping[object, object]) -> bool:
+    """Whether ``name`` is a class or a function that is called, under a key that other files have, too."""
+    if key == "class":
+        return "__kind__" in beside
+    if key == "name":  # pyannote and Rasa: what makes a pipeline or a part of it, and what prepares what goes in
+        parts = where.split(".")
+        return "." in name and (parts[-2:][0].partition("[")[0] == "pipeline" or "preprocessors" in parts[-3:])
     arguments = "params" in beside or "init_args" in beside
-    return "." in name and (arguments or _CLASS.fullmatch(name) is not None or harm_of(name) is not None)
+    return (
+        key == "target"
+        and "." in name
+        and (arguments or "${" in name or _CLASS.fullmatch(name) is not None or harm_of(name) is not None)
+    )
 
 
 def judge_places(where: str, inner: object, path: str, walked: set[int] | None = None) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from aiverify.finding import Unexamined
 from aiverify.formats.content import Content, inflated
 from aiverify.formats.decompression import LZ4, Decompression, codec_of
-from aiverify.formats.interface import Examination, Format, ScanOptions
+from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
 from aiverify.formats.nesting import Nesting
 from aiverify.rules import finding
 
@@ -53,6 +53,21 @@ def examine_compressed(content: Content, path: str, options: ScanOptions, nestin
         offset = content.size - stream.trailing
         examination.findings.append(finding("AIV402", text, file=path, offset=offset))
     return examination
+
+
+def stands_in(content: Content, start: int) -> bool:
+    """Whether what comes out of ``content`` stands in it as it is, from byte ``start`` on: nothing was gained."""
+    codec = codec_of(bytes(content.data[:_HEAD]), content.size)
+    if codec is None:
+        return False
+    try:
+        for part in Decompression(content.file, codec).parts():
+            if bytes(content.data[start : start + len(part)]) != part:
+                return False
+            start += len(part)
+    except FormatError:
+        return False
+    return True
 
 
 def inner_name(path: str) -> str:

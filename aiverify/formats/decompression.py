@@ -87,7 +87,7 @@ def _xz(kind: int) -> Start:
 _LZMA = (lzma.LZMAError, EOFError)
 _ZFILE = Codec(
     name="zlib of an old joblib",
-    magic=b"ZF0x",
+    magic=b"ZF",
     start=lambda: _Zlib(zlib.MAX_WBITS),
     errors=(zlib.error,),
     several=False,
@@ -96,7 +96,7 @@ _CODECS = (
     Codec(name="gzip", magic=b"\x1f\x8b", start=lambda: _Zlib(16 + zlib.MAX_WBITS), errors=(zlib.error,)),
     Codec(name="bz2", magic=b"BZh", start=bz2.BZ2Decompressor, errors=(OSError, EOFError)),
     Codec(name="xz", magic=b"\xfd7zXZ", start=_xz(lzma.FORMAT_XZ), errors=_LZMA),
-    Codec(name="lzma", magic=b"]\0", start=_xz(lzma.FORMAT_ALONE), errors=_LZMA),
+    Codec(name="lzma", magic=b"]\0", start=_xz(lzma.FORMAT_AUTO), errors=_LZMA),
     Codec(name="zlib", magic=b"x", start=lambda: _Zlib(zlib.MAX_WBITS), errors=(zlib.error,), several=False),
     _ZFILE,
 )
@@ -115,11 +115,14 @@ def codec_of(head: bytes, size: int) -> Codec | None:
         return codec
     if codec.name == "zlib" and int.from_bytes(head[:2]) % 31:
         return None
+    if codec is _ZFILE and not _has_length(head):
+        return None
     begin = head[_header(head) if codec is _ZFILE else 0 :]
     try:
         out = codec.start().decompress(begin, _STEP if _is_ascii(head) else 1)
-    except codec.errors:
-        return None
+    except codec.errors as error:
+        # A dictionary that is too large here is none to joblib: the beginning was read, and was as it should be.
+        return codec if "limit exceeded" in str(error) else None
     return codec if out or size > len(head) else None
 
 
@@ -133,6 +136,14 @@ def _lz4() -> Codec | None:
     except ImportError:
         return None
     return Codec(name="lz4", magic=LZ4, start=LZ4FrameDecompressor, errors=(RuntimeError, EOFError, ValueError))
+
+
+def _has_length(head: bytes) -> bool:
+    """Whether an old joblib file states its length, in any spelling of a hexadecimal number that Python reads."""
+    try:
+        return int(head[2:_ZFILE_HEADER], 16) >= 0
+    except ValueError:
+        return False
 
 
 def _header(head: bytes) -> int:

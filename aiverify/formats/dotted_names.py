@@ -7,6 +7,7 @@ lead to a file of the artifact, it is judged with them (``code`` in the evidence
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from aiverify.finding import Finding, Severity
@@ -20,7 +21,7 @@ _SHOWN = 200
 LIBRARIES = frozenset(
     (
         *("accelerate", "diffusers", "hydra", "hydra_plugins", "lightning", "lightning_fabric"),
-        *("megatron", "mlflow", "monai", "nemo", "numpy", "omegaconf", "peft", "pytorch_lightning"),
+        *("megatron", "mlflow", "monai", "nemo", "numpy", "omegaconf", "peft", "pyannote", "pytorch_lightning"),
         *("sentence_transformers", "sentencepiece", "speechbrain", "timm", "torch", "torchaudio", "torchmetrics"),
         *("torchtune", "torchvision", "transformers"),
     )
@@ -30,11 +31,21 @@ _OF_PAPERS = frozenset(("cldm", "ldm", "sgm", "taming"))
 #: Functions of those libraries that call, import or start what they are given.
 _CALLING = (
     *("accelerate.commands", "hydra._internal", "hydra.utils", "lightning.pytorch.cli", "megatron.core.utils"),
-    *("mlflow.projects", "mlflow.pyfunc.load_model", "monai.bundle", "nemo.core.classes.common", "omegaconf.resolvers"),
+    *("accelerate.launchers", "accelerate.utils.launch", "diffusers.utils.dynamic_modules_utils", "mlflow.projects"),
+    *("mlflow.run", "monai.bundle", "monai.utils.module", "monai.utils.optional_import", "nemo.core.classes.common"),
+    *("nemo.utils.import_utils", "nemo.utils.model_utils", "numpy.ctypeslib", "omegaconf.resolvers"),
+    *("sentence_transformers.util.import_from_string", "sentence_transformers.util.misc", "torch.multiprocessing"),
+    *("transformers.utils.import_utils",),
     *("pytorch_lightning.cli", "speechbrain.utils.importutils", "torch.classes", "torch.distributed.elastic"),
     *("torch.distributed.launch", "torch.distributed.launcher", "torch.distributed.run", "torch.ops"),
     *("torchtune.config",),
 )
+
+
+#: Of whatever library: what fetches code or a pickle that is elsewhere, and runs it.
+_FETCHING = re.compile(r"^mlflow\..*\bload_model\b|\bforeign_class\b")
+#: A name to its last character: a part that is put in later (``torch.${name}``) may be anything.
+_WHOLE = re.compile(r"\w+(?:\.\w+)*")
 
 
 def judge_name(where: str, name: str, path: str, *, called: bool = True) -> Iterator[Finding]:
@@ -54,7 +65,8 @@ def judge_name(where: str, name: str, path: str, *, called: bool = True) -> Iter
 def of_library(name: str) -> bool:
     """Whether ``name`` is what a library offers to build a model from."""
     calling = any(name == prefix or name.startswith(f"{prefix}.") for prefix in _CALLING)
-    return name.partition(".")[0] in LIBRARIES and not calling
+    fetching = _FETCHING.search(name) is not None
+    return name.partition(".")[0] in LIBRARIES and _WHOLE.fullmatch(name) is not None and not (calling or fetching)
 
 
 def harm_of(name: str) -> str | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from aiverify.finding import Severity, Unexamined
-from aiverify.formats.archives import counts_from_start, ends_in_zip
+from aiverify.formats.archives import ArchiveError, counts_from_start, ends_in_zip, read_zip
 from aiverify.formats.beside import Folder, ends_like_table
-from aiverify.formats.compressed import examine_compressed
+from aiverify.formats.compressed import examine_compressed, stands_in
 from aiverify.formats.content import Content, on_disk
 from aiverify.formats.disguise import runs_as_pickle
 from aiverify.formats.foreign import is_booster
@@ -22,9 +22,10 @@ from aiverify.formats.nesting import Nesting
 from aiverify.formats.pickle import examine_pickle
 from aiverify.formats.readers import READERS
 from aiverify.formats.sniff import HEAD, UNDECIDED, hdf5_starts, is_pickle, sniff
-from aiverify.formats.tar import begins_like_tar, examine_tar_archive, is_torch_tar
+from aiverify.formats.tar import begins_like_tar, examine_tar_archive, is_torch_tar, list_tar
 from aiverify.formats.torch_legacy import begins_like_legacy, examine_legacy
 from aiverify.formats.zip_archive import examine_zip
+from aiverify.formats.zip_records import last_end
 from aiverify.rules import finding
 
 _NOT_EXAMINED = {
@@ -92,8 +93,18 @@ def _by_structure(content: Content, path: str, kind: Format, folder: Folder | No
         # Who looks for a file of this name reads JSON, whatever another loader makes of its first bytes.
         return kind if content.size <= MAX_JSON and is_booster(bytes(content.data)) else Format.JSON
     message = kind_of_message(content.data)
+    if message is not None and kind in (Format.JSON, Format.YAML, Format.TEMPLATE):
+        from aiverify.formats.config import is_configuration
+
+        if is_configuration(content.data, kind):
+            return kind  # the same: a text can be a protocol buffer to its last byte
     if message is not None:
         return message if isinstance(message, Format) else Format.FOREIGN
+    if kind is Format.TEXT and "." not in path.rpartition("/")[2] and bytes(content.data[:1]) in (b"{", b"["):
+        from aiverify.formats.config import is_configuration
+
+        if is_configuration(content.data, Format.JSON, deep=False):
+            return Format.JSON
     if kind is Format.UNKNOWN:
         from aiverify.formats.msgpack import begins_like_flax
 
@@ -118,19 +129,37 @@ def _look_behind(
         text = f"the file begins as {kind}, and is a tar archive besides"
         examination.findings.append(finding("AIV402", text, file=path))
         nesting.look(content, path, examination, path, options, member="tar archive", reader="tar")
-    if kind not in (Format.HDF5, *_HOLDERS):
+    if kind not in (Format.HDF5, Format.ZIP, Format.TAR):  # whose first member may begin there
         for start in hdf5_starts(content.data):
             text = f"an HDF5 file begins at byte {start} of the file, which begins as {kind}"
             examination.findings.append(finding("AIV402", text, file=path, offset=start))
             nesting.look(content, path, examination, path, options, member=f"HDF5 at byte {start}", reader="hdf5")
-    if kind in _HOLDERS or not ends_in_zip(content.file, content.size):
+    if kind in (Format.EMPTY, Format.ZIP) or not ends_in_zip(content.file, content.size):
         return
     whole = kind in _PICKLED and not any(item.rule == "AIV308" for item in examination.findings)
-    if whole and not counts_from_start(content.file, content.size):
+    if not counts_from_start(content.file, content.size) and (whole or _is_part(content, kind)):
         return
     text = f"a zip archive ends the file, which begins as {kind}"
     examination.findings.append(finding("AIV402", text, file=path))
     nesting.look(content, path, examination, path, options, member="zip archive at the end", reader="zip")
+
+
+def _is_part(content: Content, kind: Format) -> bool:
+    """Whether the archive that ends ``content`` lies in one member of it, or is what is compressed in it.
+
+    It is examined as such then.
+    """
+    if kind not in _HOLDERS:
+        return False
+    try:
+        start = read_zip(content.file, content.size).before
+    except ArchiveError:
+        return True
+    if kind is Format.TAR:
+        end = last_end(content.file, content.size) or 0
+        members = list_tar(content.data).members
+        return any(member.start <= start and end < member.start + member.size for member in members)
+    return kind is not Format.COMPRESSED or stands_in(content, start)
 
 
 def _as_torch_loads(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
@@ -165,9 +194,9 @@ _READERS = {
     "tar": _tar,
     "hdf5": READERS[Format.HDF5],
 }
-# Formats that hold archives as their members do, and those that may hold one as a value: it counts its offsets from
-# its own beginning then, and not from that of the file.
-_HOLDERS = frozenset((Format.EMPTY, Format.ZIP, Format.TAR, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE))
+# Formats that hold archives as their parts, and those that may hold one as a value: it counts its offsets from its own
+# beginning then, and not from that of the file.
+_HOLDERS = frozenset((Format.TAR, Format.COMPRESSED, Format.SEVEN_ZIP, Format.ARCHIVE))
 _PICKLED = frozenset((Format.PICKLE, Format.TORCH_LEGACY, Format.NPY))
 
 

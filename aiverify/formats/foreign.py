@@ -35,6 +35,7 @@ _BY_MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x12\x01" + bytes(14), f"parameters of MXNet; {_NATIVE}"),
     (0, b"7767517\n", f"an ncnn model; {_NATIVE}"),
     (0, b"\x0c\xdb\x3a\x2a", f"a checkpoint of JAX (Orbax, OCDBT); {_NATIVE}"),
+    (0, b"GPT-OSS v1.0\0", f"a model of gpt-oss for Metal; {_NATIVE}"),
     (0, b"PAR1", "a Parquet table; it is no model"),
     (0, b"ARROW1", "an Arrow table; it is no model"),
     (0, b"SQLite format 3\0", "an SQLite database; it is no model"),
@@ -50,6 +51,8 @@ _XGBOOST_JSON = re.compile(rb'\s*\{\s*"(?:version"\s*:\s*\[[\d,\s]{1,20}\]\s*,\s
 _XGBOOST_UBJ = re.compile(rb"\{(?:L.{8}|l.{4}|[iU].)(?:learner\{|version)", re.DOTALL)
 _TORCH7 = re.compile(rb"[\x03\x04]\0\0\0.{0,200}?V 1.{4}(?:torch|nn|cudnn|cunn)\.", re.DOTALL)
 _PADDLE_TENSOR = re.compile(rb"\0{16}[\x04-\x40]\0\0\0\x08[\0-\x20]\x10", re.DOTALL)
+_CTRANSLATE = re.compile(rb"[\x01-\x0f]\0\0\0[\x05-\x60]\0\w{1,80}Spec\0")
+_FAISS = re.compile(rb"I\w\w\w.{12}(?:\0\0\x10\0\0\0\0\0){2}[\0\1]", re.DOTALL)
 _BY_NAME = {
     ".mlmodel": f"{COREML}; {_NATIVE}",
     ".pdmodel": f"{PADDLE}; {_MESSAGES[PADDLE]}",
@@ -57,6 +60,9 @@ _BY_NAME = {
     ".caffemodel": f"{CAFFE}; {_NATIVE}",
     ".engine": f"a TensorRT engine; {_ENGINE}",
     ".plan": f"a TensorRT engine; {_ENGINE}",
+    ".trt": f"a TensorRT engine; {_ENGINE}",
+    ".faiss": f"an index of FAISS; {_NATIVE}",
+    ".mnn": f"an MNN model; {_NATIVE}",
     ".pte": f"a program for ExecuTorch; {_NATIVE}",
     ".t7": "objects of Torch7, which hold functions of Lua",
     ".cbm": f"a CatBoost model; {_BOOSTER}",
@@ -69,6 +75,8 @@ _BY_PATTERN: tuple[tuple[Callable[[bytes], object], str], ...] = (
     (_XGBOOST_JSON.match, f"an XGBoost model; {_BOOSTER}"),
     (_XGBOOST_UBJ.match, f"an XGBoost model; {_BOOSTER}"),
     (_TORCH7.match, "objects of Torch7, which hold functions of Lua"),
+    (_CTRANSLATE.match, f"a CTranslate2 model; {_NATIVE}"),
+    (_FAISS.match, f"an index of FAISS; {_NATIVE}"),
     (_PADDLE_TENSOR.match, f"parameters of PaddlePaddle; {_NATIVE}"),
 )
 

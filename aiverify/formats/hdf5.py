@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from aiverify.finding import Unexamined
+from aiverify.finding import Severity, Unexamined
 from aiverify.formats.complaints import Complaints
 from aiverify.formats.content import Allowance, Content
 from aiverify.formats.interface import Examination, Format
@@ -133,6 +133,11 @@ def _judge(described: dict[str, object], path: str, examination: Examination) ->
         complaints.say("AIV413", f"{shown(place)} is packed with the filter {number}, which a library unpacks")
     for place, kind in _rows(described.get("programs"), 2):
         complaints.say("AIV411", f"the attribute {shown(place)} is {kind}")
+    pickled = described.get("pickled")
+    for place in pickled if isinstance(pickled, list) else []:
+        text = f"the rows of {shown(str(place))} are objects, which pandas and PyTables unpickle"
+        complaints.say("AIV411", text, severity=Severity.MEDIUM)
+        complaints.gap(f"the rows of {shown(str(place))} were not read")
     unread = described.get("unread")
     for place in unread if isinstance(unread, list) else []:
         complaints.gap(f"the attribute {shown(str(place))} was not read")

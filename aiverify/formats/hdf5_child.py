@@ -19,6 +19,12 @@ MAX_OBJECTS = 200_000
 MAX_TEXT = 16 << 20
 LONGEST_ANSWER = 64 << 20
 _ATTRIBUTES = ("model_config", "training_config", "keras_version", "backend")
+#: What PyTables says of rows that it does not unpickle. Source: tables 3.11, ``vlarray.py`` and ``flavor.py``
+_PLAIN_ROWS = {
+    "PSEUDOATOM": ("vlstring", "vlunicode"),
+    "FLAVOR": ("numpy", "python", "numarray", "numeric", "vlstring", "vlunicode"),
+}
+_LONGEST_FLAVOR = 100
 #: Filters that the library has built in; 32000 (lzf) comes with h5py.
 _BUILT_IN = frozenset((1, 2, 3, 4, 5, 6, 32000))
 
@@ -52,6 +58,7 @@ def _describe(h5py: Any, file: Any) -> dict[str, object]:
         "filters": [],
         "unread": [],
         "programs": [],
+        "pickled": [],
         "objects": 0,
     }
     search = Search()
@@ -80,6 +87,8 @@ def _describe(h5py: Any, file: Any) -> dict[str, object]:
                 elif isinstance(inner, h5py.Dataset):
                     _attributes(path, inner, described, search)
                     _dataset(path, inner, described)
+                    if _holds_objects(inner):
+                        described["pickled"].append(path)
     return described
 
 
@@ -102,6 +111,18 @@ def _attributes(name: str, item: Any, described: dict[str, Any], search: Search)
             described["attributes"][f"{name.rstrip('/')}@{key}"] = text[:MAX_TEXT]
     if search.broke_off:
         described["unread"].append(f"{name}: its attributes take too long to tell from programs")
+
+
+def _holds_objects(dataset: Any) -> bool:
+    """Whether PyTables, and so pandas, takes the rows for pickles: it is told in an attribute."""
+    for key, plain in _PLAIN_ROWS.items():
+        if key in dataset.attrs:
+            kept = dataset.attrs.get_id(key)
+            value = dataset.attrs[key] if kept.shape == () and kept.dtype.itemsize <= _LONGEST_FLAVOR else None
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            if not isinstance(text, str) or text.lower() not in plain:
+                return True
+    return False
 
 
 def _dataset(path: str, dataset: Any, described: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ def keeps_promise(path: str, kind: Format) -> bool:
     suffix = PurePosixPath(path.lower()).suffix
     if kind is Format.SAFETENSORS and suffix in _PICKLED:
         return False
-    promised = _PROMISES.get(suffix)
+    promised = _PROMISES.get(".yaml" if PurePosixPath(path).name == "MLmodel" else suffix)
     return promised is None or kind in promised or kind is Format.LFS_POINTER
 
 

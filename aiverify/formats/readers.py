@@ -29,10 +29,10 @@ def _whole(content: Content, limit: int) -> bytes:
     return bytes(data)
 
 
-def _json(content: Content, path: str, *_: object) -> Examination:
+def _json(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
     from aiverify.formats.config import MAX_JSON, examine_json
 
-    return examine_json(_whole(content, MAX_JSON), path)
+    return examine_json(_whole(content, MAX_JSON), path, options, nesting)
 
 
 def _yaml(content: Content, path: str, *_: object) -> Examination:

@@ -17,11 +17,13 @@ def misplaced(index: object) -> list[str]:
     weights = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weights, dict):
         return []
-    places = dict.fromkeys(place for place in weights.values() if isinstance(place, str))
-    return [place[:_LONGEST] for place in places if not _is_plain(place)][:MAX_REPORTED]
+    listed = (place for value in weights.values() for place in (value if isinstance(value, list) else [value]))
+    places = dict.fromkeys(place for place in listed if isinstance(place, str))
+    return [place[:_LONGEST] for place in places if not is_plain(place)][:MAX_REPORTED]
 
 
-def _is_plain(place: str) -> bool:
+def is_plain(place: str) -> bool:
+    """Whether ``place`` is a path of an artifact that is examined, on every system: nothing hidden, nothing outside."""
     path = PurePosixPath(place)
     hidden = any(part.startswith(".") for part in path.parts)
     foreign = any(mark in place for mark in "\\:\0")

@@ -54,6 +54,12 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     (b"ID3", Format.MEDIA),
     (b"\x1aE\xdf\xa3", Format.MEDIA),
     (b"wOF2", Format.MEDIA),
+    (b"wOFF", Format.MEDIA),
+    (b"OTTO\0", Format.MEDIA),
+    (b"II*\0", Format.MEDIA),
+    (b"MM\0*", Format.MEDIA),
+    (b"glTF\2\0\0\0", Format.MEDIA),
+    (b"\0\0\0\1Bud1", Format.MEDIA),  # .DS_Store, how a Mac remembers a folder
 )
 _PICKLE_NAMES = frozenset((".pkl", ".pickle", ".pk", ".p", ".joblib", ".dill", ".bin", ".pt", ".pth", ".ckpt", ".dat"))
 _BY_NAME = {
@@ -75,6 +81,7 @@ _BY_NAME = {
     ".js": Format.SCRIPT,
     ".pl": Format.SCRIPT,
     ".rb": Format.SCRIPT,
+    **dict.fromkeys((".zsh", ".ksh", ".csh", ".fish", ".command", ".psm1", ".vbs", ".wsf", ".hta"), Format.SCRIPT),
 }
 _BINARY_BY_NAME = {
     ".onnx": Format.ONNX,
@@ -86,6 +93,16 @@ _BINARY_BY_NAME = {
     ".spm": Format.SENTENCEPIECE,
     ".tar": Format.TAR,
 }
+
+#: Texts that may begin like something else that is text: a comment of YAML like a script, a key or the first line of a
+#: template like a picture. Whoever looks for a file of such a name reads it as what the name says.
+_ANY_BEGINNING = frozenset((Format.YAML, Format.TEMPLATE))
+_BEGINNINGS = frozenset(
+    (
+        *(Format.PYTHON, Format.SCRIPT, Format.MEDIA, Format.FOREIGN, Format.TFLITE),
+        *(Format.XML, Format.OPENVINO, Format.PMML),
+    )
+)
 
 #: What the content leaves open, so that more of it than the first bytes has to be looked at.
 UNDECIDED = frozenset(
@@ -99,6 +116,12 @@ UNDECIDED = frozenset(
 def sniff(head: bytes, path: str, size: int) -> Format:
     """The format of a file of ``size`` bytes that begins with ``head`` (up to ``HEAD`` bytes of it)."""
     suffix = PurePosixPath(path.lower()).suffix
+    named = _named(suffix, PurePosixPath(path).name)
+    kind = _begins_like(head, path, suffix, named, size)
+    return named if named in _ANY_BEGINNING and kind in _BEGINNINGS and _is_text(head) else kind
+
+
+def _begins_like(head: bytes, path: str, suffix: str, named: Format | None, size: int) -> Format:
     if not head:
         return Format.EMPTY
     if _is_safetensors(head, size):  # first, because its length may look like the beginning of a pickle
@@ -112,20 +135,18 @@ def sniff(head: bytes, path: str, size: int) -> Format:
         return Format.TAR
     if is_compressed(head, size):
         return Format.COMPRESSED
+    if is_markup(head):  # before signatures that a comment may hold
+        return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
     if head[4:8] == b"TFL3":
         return Format.TFLITE
     if by_content(head) is not None:
         return Format.FOREIGN
     if head[4:8] == bytes(4) and head[21:35] == b"\x1a\rbrain.Event:":  # a log for TensorBoard
         return Format.MEDIA
-    if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
+    if _is_media(head, suffix):
         return Format.MEDIA
-    if head[4:8] == b"ftyp":
-        return Format.MEDIA
-    if is_markup(head):
-        return {NET: Format.OPENVINO, PMML: Format.PMML}.get(root_of(head) or "", Format.XML)
     if _is_text(head):
-        return _text(head, suffix, PurePosixPath(path).name)
+        return _text(head, suffix, named)
     if suffix in _PICKLE_NAMES:
         return Format.PICKLE
     if head[2:4] == b"\r\n" and suffix in (".pyc", ".pyo"):
@@ -148,6 +169,18 @@ def is_pickle(head: bytes) -> bool:
     return len(head) > 2 and head[0] == 0x80 and head[1] <= 5
 
 
+def _is_media(head: bytes, suffix: str) -> bool:
+    """Pictures, sounds, fonts and what desktops leave behind, whose signature is not all in the first bytes."""
+    return (
+        (head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "))
+        or head[4:8] == b"ftyp"
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))  # a bitmap
+        or (head[:4] == b"\0\0\1\0" and suffix == ".ico")
+        or (head[:5] == b"\0\1\0\0\0" and suffix == ".ttf")
+        or (head[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1") and suffix in (".mp3", ".aac"))
+    )
+
+
 def _is_safetensors(head: bytes, size: int) -> bool:
     if len(head) < 10:
         return False
@@ -165,16 +198,20 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _text(head: bytes, suffix: str, name: str) -> Format:
+def _named(suffix: str, name: str) -> Format | None:
+    """The format of the texts that a loader looks for under this name."""
+    if name == "MLmodel":  # how MLflow says which module loads a model
+        return Format.YAML
+    return _BY_NAME.get(suffix)
+
+
+def _text(head: bytes, suffix: str, named: Format | None) -> Format:
     if suffix in _PICKLE_NAMES:
         return Format.TORCH_LEGACY if begins_like_legacy(head) else Format.PICKLE
     if head.startswith(b"#!"):
         return Format.PYTHON if b"python" in head.partition(b"\n")[0] else Format.SCRIPT
-    known = _BY_NAME.get(suffix)
-    if known is not None:
-        return known
-    if name == "MLmodel":  # how MLflow says which module loads a model
-        return Format.YAML
+    if named is not None:
+        return named
     if suffix == "" and head.lstrip()[:1] in (b"{", b"[") and _parses(head):
         return Format.JSON
     return Format.TEXT

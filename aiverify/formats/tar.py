@@ -4,7 +4,7 @@ Rules:
 
 1. Names that lead out, absolute names, links, devices and pipes are findings. Nothing is unpacked.
 2. Two members with one name, a name or size that two headers state differently, and bytes behind the end are findings:
-   readers take one or the other.
+   readers take one or the other. What Python takes is shown: the extension header that comes first.
 3. A header that cannot be read ends the archive for every reader; what is behind it was not examined, and said so.
 
 Source: POSIX.1-2001 (ustar, pax); GNU tar for long names and numbers in base 256; CPython Lib/tarfile.py.
@@ -33,14 +33,14 @@ _LINKS = {b"1": "a hard link", b"2": "a symbolic link"}
 _SPECIAL = {b"3": "a character device", b"4": "a block device", b"6": "a named pipe"}
 _FOLDER = b"5"
 _TORCH = frozenset(("pickle", "storages", "sys_info", "tensors"))
-_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
+_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _SPARSE = b"L", b"K", b"x", b"g", b"S"
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
     """One member: its kind as in the header, and ``size`` bytes from ``start``. ``offset`` is that of its header.
 
-    ``disputed``: not every reader takes it to have ``size`` bytes.
+    ``disputed``: not every reader takes it to have ``size`` bytes; ``renamed``: not every one calls it ``name``.
     """
 
     name: str
@@ -50,6 +50,7 @@ class TarMember:
     size: int
     link: str = ""
     disputed: bool = False
+    renamed: bool = False
 
 
 @dataclass(slots=True)
@@ -60,6 +61,25 @@ class _Pending:
     link: str | None = None
     size: int | None = None
     sparse: bool = False
+    disputed: bool = False
+    renamed: bool = False
+
+    def call(self, name: str) -> None:
+        """Take ``name`` unless there is one: Python reads the headers from the last to the first."""
+        self.renamed |= self.name not in (None, name)
+        self.name = name if self.name is None else self.name
+
+    def fill(self, earlier: _Pending) -> None:
+        """Take from ``earlier`` what is not said here."""
+        self.name = earlier.name if self.name is None else self.name
+        self.link = earlier.link if self.link is None else self.link
+        self.size = earlier.size if self.size is None else self.size
+        self.sparse, self.renamed = self.sparse or earlier.sparse, self.renamed or earlier.renamed
+
+    def measure(self, size: int) -> None:
+        """Take ``size`` in the same way."""
+        self.disputed |= self.size not in (None, size)
+        self.size = size if self.size is None else self.size
 
 
 @dataclass(slots=True)
@@ -131,6 +151,8 @@ def _complaints(member: TarMember, seen: set[str]) -> Iterator[tuple[str, str]]:
         yield "AIV402", f"a member of the unknown kind {member.kind!r}"
     if member.disputed:
         yield "AIV402", "readers take its size from different places"
+    if member.renamed:
+        yield "AIV402", "readers take its name from different places"
     if member.name in seen and member.kind != _FOLDER:
         yield "AIV402", "two members have this name"
 
@@ -156,15 +178,19 @@ def _walk(data: Buffer, listing: TarListing) -> Iterator[TarMember]:
         if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
             if size > _MAX_EXTENSION or size > len(data) - start:
                 raise FormatError("an extension header of that size")
-            _extend(shared if kind == _PAX_GLOBAL else pending, kind, bytes(data[start : start + size]))
+            extended = _Pending() if kind == _PAX_GLOBAL else pending
+            _extend(extended, kind, bytes(data[start : start + size]))
+            if kind == _PAX_GLOBAL:
+                extended.fill(shared)
+                shared = extended
             offset = start + _padded(size)
             continue
         member = _member(header, kind, size, offset, pending, shared)
-        if pending.sparse or shared.sparse or kind == b"S":
+        if pending.sparse or shared.sparse or kind == _SPARSE:
             listing.sparse.add(member.name)
-        if kind == b"S" and header[482:483] != b"\0":
+        if kind == _SPARSE and header[482:483] != b"\0":
             raise FormatError("a sparse member with further headers")
-        length = 0 if kind in (*_LINKS, *_SPECIAL, _FOLDER) else member.size
+        length = 0 if member.kind in (*_LINKS, *_SPECIAL, _FOLDER) else member.size
         if length > len(data) - start:
             raise FormatError(f"it ends inside {member.name[:100]!r}")
         yield member
@@ -173,13 +199,15 @@ def _walk(data: Buffer, listing: TarListing) -> Iterator[TarMember]:
 
 def _member(header: bytes, kind: bytes, size: int, offset: int, pending: _Pending, shared: _Pending) -> TarMember:
     name, link = _text(header[:100]), _text(header[157:257])
-    if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500])):
-        name = f"{prefix}/{name}"
-    name = pending.name or shared.name or name
-    if len(name) > _LONGEST_NAME:
-        raise FormatError(f"a name of {len(name)} characters")
     if kind == b"\0" and name.endswith("/"):
         kind = _FOLDER  # as tar wrote folders before ustar
+    given = pending.name or shared.name
+    prefix = _text(header[345:500]) if kind != _SPARSE else ""
+    # GNU tar knows no prefix, and keeps times there; Python takes it for one, whatever the header calls itself.
+    renamed = pending.renamed or shared.renamed or bool(prefix and not given and header[257:263] != b"ustar\0")
+    name = given or (f"{prefix}/{name}" if prefix else name)
+    if len(name) > _LONGEST_NAME:
+        raise FormatError(f"a name of {len(name)} characters")
     stated = pending.size if pending.size is not None else shared.size
     empty = kind in (*_LINKS, *_SPECIAL, _FOLDER)
     return TarMember(
@@ -189,25 +217,28 @@ def _member(header: bytes, kind: bytes, size: int, offset: int, pending: _Pendin
         start=offset + BLOCK,
         size=size if stated is None else stated,
         link=pending.link or shared.link or link,
-        disputed=(empty and size > 0) or (stated is not None and stated != size and stated <= _LARGEST_OCTAL),
+        disputed=pending.disputed
+        or (empty and size > 0)
+        or (stated is not None and stated != size and stated <= _LARGEST_OCTAL),
+        renamed=renamed,
     )
 
 
 def _extend(pending: _Pending, kind: bytes, value: bytes) -> None:
     if kind == _LONG_NAME:
-        pending.name = _text(value)
+        pending.call(_text(value))
     elif kind == _LONG_LINK:
         pending.link = _text(value)
     else:
         for key, text in _records(value):
             if key == "path":
-                pending.name = text
+                pending.call(text)
             elif key == "linkpath":
                 pending.link = text
             elif key == "size":
                 if not (text.isascii() and text.isdigit()) or len(text) > 19:
                     raise FormatError("a pax size that is no number")
-                pending.size = int(text)
+                pending.measure(int(text))
             elif key.startswith("GNU.sparse."):
                 pending.sparse = True
 

@@ -10,10 +10,11 @@ method ``format`` taken without being called; other templates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _MOST_NODES = 200_000
+_MOST_STEPS = 10  # from one name to the next
 _JOINING = frozenset(("join", "format", "replace", "reverse"))
 _BY_ATTRIBUTE = frozenset(("map", "selectattr", "rejectattr", "groupby", "sort", "sum", "unique", "min", "max"))
 
@@ -66,6 +67,7 @@ def _found(tree: Any) -> Iterator[str]:
         internal = any(is_internal_attribute(kind, name) for kind in (_function, type, _generator()))
         return name.startswith("_") or internal or name in ("f_globals", "f_builtins", "f_back", "tb_frame")
 
+    underscored = _underscored(tree)
     called: set[int] = set()
     pending = [tree]
     met = 0
@@ -88,11 +90,41 @@ def _found(tree: Any) -> Iterator[str]:
             name = _constant(node.arg)
             if name is not None and special(name):
                 yield f"it takes the attribute {name[:80]!r}"
-            elif name is None and _is_joined(node.arg):
+            elif name is None and (_is_joined(node.arg) or any(map(underscored, _within(node.arg)))):
                 yield "it takes an attribute whose name it puts together"
         elif isinstance(node, nodes.Filter) and node.name in ("attr", *_BY_ATTRIBUTE):
             yield from _attributes(node, special)
         pending.extend(node.iter_child_nodes())
+
+
+def _underscored(tree: Any) -> Callable[[Any], bool]:
+    """Whether a node is a text of nothing but underscores, or a name that such a text may be a part of."""
+    from jinja2 import nodes
+
+    names: set[str] = set()
+
+    def known(node: Any) -> bool:
+        if isinstance(node, nodes.Const):
+            return isinstance(node.value, str) and bool(node.value) and not node.value.strip("_")
+        return isinstance(node, nodes.Name) and node.name in names
+
+    made = (node for node in _within(tree) if isinstance(node, nodes.Assign))
+    given = [(node.target.name, node.node) for node in made if isinstance(node.target, nodes.Name)]
+    for _ in range(_MOST_STEPS):
+        found = {name for name, value in given if any(map(known, _within(value)))} - names
+        if not found:
+            break
+        names |= found
+    return known
+
+
+def _within(node: Any) -> Iterator[Any]:
+    """``node`` and all that it is made of."""
+    pending = [node]
+    while pending:
+        inner = pending.pop()
+        yield inner
+        pending.extend(inner.iter_child_nodes())
 
 
 def _attributes(node: Any, special: Any) -> Iterator[str]:

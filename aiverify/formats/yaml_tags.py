@@ -17,6 +17,14 @@ from aiverify.formats.code_keys import MAX_FINDINGS, judge_places
 from aiverify.formats.dotted_names import judge_name
 from aiverify.rules import finding
 
+#: What PyYAML writes of values that are no objects of a class that could do something.
+_VALUES = frozenset(
+    f"tag:yaml.org,2002:python/{kind}"
+    for kind in (
+        *("bool", "bytes", "complex", "dict", "float", "int", "list", "long", "none", "str", "tuple", "unicode"),
+        "object/apply:collections.OrderedDict",
+    )
+)
 _CALLED = ("!new", "!name", "!apply", "!applyref")
 
 
@@ -38,6 +46,9 @@ def _judged(tag: str, path: str) -> Iterator[Finding]:
         yield from judge_name(f"the tag {kind}", name, path, called=False)
     elif kind == "!include":
         yield from judge_places(f"the tag {kind}", name, path)
+    elif tag in _VALUES:
+        text = f"the tag {tag!r} is one of Python, and constructs a plain value"
+        yield finding("AIV501", text, file=path, severity=Severity.LOW)
     elif "python" in tag:
         text = f"the tag {tag[:200]!r} constructs a Python object"
         yield finding("AIV501", text, file=path, severity=Severity.HIGH)

@@ -29,6 +29,11 @@ _OF_TORCH = frozenset({Format.TORCH_ZIP, Format.TORCH_EXPORT})
 
 def examine_zip(content: Content, path: str, options: ScanOptions, nesting: Nesting) -> Examination:
     """Examine the archive ``content`` as whatever its entries make it."""
+    if path.lower().endswith(".distcp"):
+        from aiverify.formats.distributed import archives_in, examine_parts
+
+        if len(parts := archives_in(content)) > 1:
+            return examine_parts(content, parts, path, options, nesting)
     examination = Examination(format=Format.ZIP)
     try:
         listing = read_zip(content.file, content.size)

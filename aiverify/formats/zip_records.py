@@ -26,18 +26,26 @@ def has_directory(file: BinaryIO, size: int, *, moved: bool = True) -> bool:
 
     It may have ``moved`` since its offset was written, or stands where that says.
     """
+    end = last_end(file, size)
+    if end is None:
+        return False
+    file.seek(end)
+    stated = EOCD.unpack(file.read(EOCD.size))
+    place = end - stated[5] if moved else stated[6]
+    file.seek(max(0, place))
+    at_its_place = place >= 0 and file.read(len(CENTRAL_SIGN)) == CENTRAL_SIGN
+    file.seek(max(0, end - EOCD64_LOCATOR.size))
+    locator = file.read(min(end, EOCD64_LOCATOR.size))
+    return at_its_place or locator.startswith(EOCD64_LOCATOR_SIGN)
+
+
+def last_end(file: BinaryIO, size: int) -> int | None:
+    """Where the last end of a directory stands that readers find in ``file``; ``None`` if there is none."""
     length = min(size, TAIL)
     file.seek(size - length)
     tail = file.read(length)
     found = tail.rfind(EOCD_SIGN, 0, max(0, len(tail) - EOCD.size + len(EOCD_SIGN)))
-    if found < 0:
-        return False
-    stated = EOCD.unpack_from(tail, found)
-    place = size - length + found - stated[5] if moved else stated[6]
-    file.seek(max(0, place))
-    at_its_place = place >= 0 and file.read(len(CENTRAL_SIGN)) == CENTRAL_SIGN
-    locator = tail[max(0, found - EOCD64_LOCATOR.size) : found]
-    return at_its_place or locator.startswith(EOCD64_LOCATOR_SIGN)
+    return None if found < 0 else size - length + found
 
 
 def name_of(raw: bytes) -> str:

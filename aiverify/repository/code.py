@@ -12,6 +12,7 @@ Rules it keeps:
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -141,7 +142,7 @@ def _sources(repository: Repository) -> dict[str, _Read]:
 
 
 def _file(dotted: str, named_by: str, repository: Repository, depth: int) -> str | None:
-    """The file that a dotted name leads to from the folder of the file that names it, or from the top.
+    """The file that a path or a dotted name leads to from the folder of the file that names it, or from the top.
 
     ``depth`` is how many names the longest path of the artifact has: no longer part of a name leads to a file.
     """
@@ -149,6 +150,8 @@ def _file(dotted: str, named_by: str, repository: Repository, depth: int) -> str
     parts = parts[: parts.index("")] if "" in parts else parts
     above = PurePosixPath(named_by).parent
     for folder in dict.fromkeys(("" if above.name == "" else f"{above}/", "")):
+        if (path := posixpath.normpath(folder + dotted)) in repository.parts and path.endswith(".py"):
+            return path
         for length in range(len(parts), 0, -1):
             place = folder + "/".join(parts[:length])
             for path in (f"{place}.py", f"{place}/__init__.py", f"{place}/{parts[0]}.py"):

@@ -23,11 +23,20 @@ MAX_REPORTED = 20
 _MAX_CELLS = 2_000
 _LONGEST_LINE = 2_000
 _FETCH = r"(?:curl|wget|iwr|irm|Invoke-WebRequest|Invoke-RestMethod)\b"
+#: Python that only reads JSON: `-m json.tool`, and a program on the command line that runs nothing.
+_RUNS = r"exec|eval|compile|__|system|popen|spawn|process"
+_READS = rf"\s+(?:-m\s+json\.tool\b|-c\s(?=[^\n]*json\.load)(?![^\n]*(?:{_RUNS})))"
 _SHELL = (
     r"(?:sudo\s+(?:-\w+\s+)*)?(?:/\w[\w/]{0,30}/)?"
-    r"(?:sh|bash|zsh|dash|ksh|fish|python[\d.]*|perl|ruby|node|iex|Invoke-Expression)\b"
+    rf"(?:(?:sh|bash|zsh|dash|ksh|fish|perl|ruby|node|iex|Invoke-Expression)\b|python[\d.]*+(?!{_READS})\b)"
 )
 _PIPED = re.compile(rf"{_FETCH}[^|\n]{{1,500}}\|\s*{_SHELL}", re.IGNORECASE)
+#: Installers that many people are told to use, by the one command that does nothing else.
+_KNOWN = re.compile(
+    r"curl(?:\s+(?:-[fsSLk]{1,6}|--proto\s+[\"']?=https[\"']?|--tlsv1\.[23]))*\s+"
+    r"[\"']?https://(?:ollama\.com/install|ollama\.ai/install|astral\.sh/uv/install|sh\.rustup\.rs|get\.docker\.com)"
+    r"(?:\.sh)?[\"']?\s*\|\s*(?:sudo\s+)?(?:ba)?sh"
+)
 _SUBSTITUTED = re.compile(rf"(?:\b(?:ba|z)?sh\s+-c\s+[\"']?|\beval\s+[\"']?|<|iex\s*)\$?\(+\s*{_FETCH}", re.IGNORECASE)
 _DECODED = re.compile(
     rf"\bbase64\s+(?:-d|-D|--decode)\b[^|\n]{{0,200}}\|\s*{_SHELL}|powershell\S*\s[^\n]{{0,80}}-e(?:nc\w*)?\s+[A-Za-z0-9+/=]{{40}}",
@@ -41,12 +50,22 @@ _RUN = re.compile(
     r"[\"']?(?:\./|\.\\)?([\w][\w./\\-]{0,100}\.(?:sh|bat|cmd|ps1|exe|vbs|command|run|bin|AppImage|msi|dmg|pkg))\b",
     re.MULTILINE,
 )
-_PROGRAM = re.compile(
-    r"(?:^|[\s`;&|$>])(?:python[\d.]*|py|torchrun|deepspeed|accelerate\s+launch|streamlit\s+run|uv\s+run)\s+"
-    r"(?:-[\w-]{1,40}(?:[ =]\d{1,9})?\s+){0,6}[\"']?(?:\./|\.\\)?([\w][\w./\\-]{0,100}\.pyw?)\b",
+#: Programs whose names say nothing: the interpreter before them does.
+_INTERPRETED = re.compile(
+    r"(?:^|[\s`;&|$>])(?:(?:ba|z|da|k)?sh|perl|ruby|node|php|lua|Rscript|julia)[ \t]+(?:-[\w-]{1,40}[ \t]+){0,4}"
+    r"[\"']?(?:\./)?(\w[\w./-]{0,100})",
     re.MULTILINE,
 )
-_INSTALLED = re.compile(r"\bpip[\d.]*\s+install\s+(?:-\S{1,40}\s+){0,6}[\"']?\.(?:/|\[[\w,-]{0,100}\])?[\"']?(?=\s|$)")
+_PYTHON = r"(?:^|[\s`;&|$>])(?:python[\d.]*|py|torchrun|deepspeed|accelerate\s+launch|streamlit\s+run|uv\s+run)[ \t]+"
+_MODULE = re.compile(_PYTHON + r"(?:-[\w-]{1,40}(?:[ =]\d{1,9})?[ \t]+){0,6}?-m[ \t]+(\w[\w.]{0,100})", re.MULTILINE)
+_PROGRAM = re.compile(
+    _PYTHON + r"(?:-[\w-]{1,40}(?:[ =]\d{1,9})?[ \t]+){0,6}[\"']?(?:\./|\.\\)?([\w][\w./\\-]{0,100})",
+    re.MULTILINE,
+)
+_INSTALLED = re.compile(
+    r"\bpip[\d.]*\s+install\s+(?:-\S{1,40}\s+){0,6}[\"']?((?:\./)?\w[\w./-]{0,100}|\./|\.)(?:\[[\w,-]{0,100}\])?[\"']?(?=\s|$)"
+)
+_PACKAGE = (".whl", ".tar.gz", ".zip", ".tar.bz2")
 _FETCHES = re.compile(rf"\b{_FETCH}", re.IGNORECASE)
 _KEPT = re.compile(r"(?:-o|-O|-OutFile|--output(?:-document)?|>)[ =]*[\"']?([\w./~$-]{1,200})", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:https?|ftp)://[^\s\"'`|;&<>]{3,500}", re.IGNORECASE)
@@ -55,6 +74,7 @@ _STARTED = re.compile(
     re.IGNORECASE,
 )
 _MOST_KEPT = 200
+_MOST_COMMANDS = 200
 
 
 def instructions(repository: Repository) -> Iterator[Finding]:
@@ -64,7 +84,7 @@ def instructions(repository: Repository) -> Iterator[Finding]:
     for part, text in repository.texts:
         if part.format not in (Format.TEXT, Format.JSON):
             continue
-        code = _cells(text) if part.path.lower().endswith(".ipynb") else None
+        code = _cells(text) if part.is_notebook else None
         if code is not None:
             notebooks.append((part, *code))
         elif part.format is Format.TEXT:
@@ -72,6 +92,10 @@ def instructions(repository: Repository) -> Iterator[Finding]:
                 said[item.severity] += 1
                 if said[item.severity] <= MAX_REPORTED:
                     yield item
+    for part in repository.of(Format.TEXT, Format.JSON):
+        if part.is_read and part.size > part.text_limit:
+            text = f"a text of {part.size} bytes, which was not searched for what readers are asked to run"
+            yield finding("AIV507", text, file=part.path, severity=Severity.MEDIUM)
     yield from _notebooks(notebooks[:MAX_REPORTED], repository)
 
 
@@ -83,25 +107,39 @@ def _told(path: str, text: str, repository: Repository) -> Iterator[Finding]:
         (_SUBSTITUTED, "fetch a program and run it"),
         (_DECODED, "run a hidden program"),
     ):
-        match = pattern.search(joined)
-        if match is not None:
-            yield _finding(path, f"readers are asked to {what}: {match[0].strip()[:200]}", Severity.MEDIUM, match[0])
+        commands = [match[0] for match in islice(pattern.finditer(joined), _MOST_COMMANDS)]
+        if commands:
+            command = next((item for item in commands if not _KNOWN.fullmatch(item.strip())), commands[0])
+            known = len(commands) < _MOST_COMMANDS and _KNOWN.fullmatch(command.strip()) is not None
+            severity = Severity.LOW if known else Severity.MEDIUM
+            yield _finding(path, f"readers are asked to {what}: {command.strip()[:200]}", severity, command)
             break
     else:
-        if (command := _fetched_and_run(joined)) is not None:
-            yield _finding(path, "readers are asked to fetch a program and run it", Severity.MEDIUM, command)
+        if (started := _fetched_and_run(joined)) is not None:
+            yield _finding(path, "readers are asked to fetch a program and run it", Severity.MEDIUM, started)
     match = _SOURCE.search(joined)
     if match is not None:
         text = f"readers are asked to install a package from {match[1]}"
         yield _finding(path, text, Severity.INFO if "huggingface/" in match[1] else Severity.LOW, match[0])
-    for place in _present(_RUN.findall(joined), path, repository):
+    installed = _INSTALLED.findall(joined)
+    packages = [name for name in installed if name.lower().endswith(_PACKAGE)]
+    for place in _present([*_RUN.findall(joined), *_INTERPRETED.findall(joined), *packages], path, repository):
         yield _finding(path, f"readers are asked to run {place}, which comes with the artifact", Severity.MEDIUM, place)
-    installed = ["setup.py"] if _INSTALLED.search(joined) else []
-    programs = _present([*installed, *_PROGRAM.findall(joined)], path, repository)
+    setups = [str(PurePosixPath(name) / "setup.py") for name in installed]
+    programs = _present([*setups, *_python(joined)], path, repository)
     sources = [source_text(repository.parts[place].read(MAX_SOURCE) or b"\xff") for place in programs]
     for place, summary in zip(programs, summaries(sources) if sources else [], strict=True):
         text = f"readers are asked to run {place}, which comes with the artifact: {describe(summary)}"[:1000]
         yield _finding(path, text, Severity.MEDIUM if weight(summary) is Severity.HIGH else Severity.LOW, place)
+
+
+def _python(text: str) -> Iterator[str]:
+    """The files that ``python NAME`` and ``python -m NAME`` may run."""
+    for name in _PROGRAM.findall(text):
+        yield from (name, f"{name.rstrip('/')}/__main__.py")
+    for name in _MODULE.findall(text):
+        place = name.replace(".", "/")
+        yield from (f"{place}.py", f"{place}/__main__.py")
 
 
 def _present(names: Iterable[str], path: str, repository: Repository) -> list[str]:

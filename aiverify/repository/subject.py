@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 from aiverify.formats.interface import Format
 
 MAX_TEXT = 1 << 20
+MAX_PROSE, MAX_NOTEBOOK = 4 << 20, 16 << 20
 _TEXTS = frozenset((Format.TEXT, Format.JSON, Format.YAML, Format.PYTHON, Format.SCRIPT, Format.TEMPLATE))
 _DATA = re.compile(r"(?:tokenizer|vocab|merges|.*\.index|added_tokens|.*\bvocab.*)\.(?:json|txt)", re.IGNORECASE)
+_PROSE = re.compile(r"readme.*|.*\.(?:md|rst|html?)", re.IGNORECASE)
 _HEART = frozenset(("config.json", "model_index.json", "tokenizer_config.json", "adapter_config.json", "modules.json"))
 _PIPELINE = frozenset(("model_index.json", "modular_model_index.json"))
 
@@ -39,6 +41,21 @@ class Part:
     format: Format
     tensors: tuple[str, ...] | None = None
 
+    @property
+    def is_notebook(self) -> bool:
+        """Whether it is a notebook, which the pictures in it make large."""
+        return self.path.lower().endswith(".ipynb")
+
+    @property
+    def is_read(self) -> bool:
+        """Whether people read it, and may do what it says."""
+        return self.is_notebook or _PROSE.fullmatch(PurePosixPath(self.path).name) is not None
+
+    @property
+    def text_limit(self) -> int:
+        """How many bytes of text are looked at."""
+        return MAX_NOTEBOOK if self.is_notebook else MAX_PROSE if self.is_read else MAX_TEXT
+
     def read(self, limit: int = MAX_TEXT) -> bytes | None:
         """The content, or ``None`` if it is longer than ``limit`` or cannot be read: then somebody else has said so."""
         return read_bounded(self.location, limit)
@@ -63,11 +80,12 @@ class Repository:
 
     @property
     def texts(self) -> Iterator[tuple[Part, str]]:
-        """What people and loaders read, with its text: no vocabularies, nothing above a megabyte."""
+        """What people and loaders read, with its text: no vocabularies, nothing above its limit."""
         for part in self.of(*_TEXTS):
-            if part.size > MAX_TEXT or _DATA.fullmatch(PurePosixPath(part.path).name):
+            limit = part.text_limit
+            if part.size > limit or _DATA.fullmatch(PurePosixPath(part.path).name):
                 continue
-            content = part.read()
+            content = part.read(limit)
             if content is not None:
                 yield part, content.decode("utf-8", "replace")
 

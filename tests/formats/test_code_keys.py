@@ -67,7 +67,32 @@ def test_other_files_that_libraries_write_are_silent() -> None:
             "target": "text.column",
             "download": "https://x.example/a.zip",
         },
-        "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}],
+        "modules.json": [
+            {"idx": number, "path": path, "type": "sentence_transformers.models.Transformer"}
+            for number, path in enumerate(("", "1_Pooling", "./2_Dense", "a/b", "."))
+        ],
+        "notebook.json": {
+            "language_info": {"file_extension": ".py", "name": "python"},
+            "content": "## a .py file.py b",
+        },
+        "io.json": [
+            {"type": "pyref", "module": module, "name": name}
+            for module, name in (
+                *(("builtins", "tuple"), ("fiddle._src.config", "Config"), ("torch", "bfloat16"), ("pathlib", "Path")),
+                *(
+                    ("nemo.collections.llm.gpt.model.llama", "LlamaModel"),
+                    ("megatron.core.optimizer", "OptimizerConfig"),
+                ),
+            )
+        ],
+        "config.yaml": {"pipeline": {"name": "pyannote.audio.pipelines.SpeakerDiarization", "params": {"a": "B"}}},
+        "names.json": {
+            "a": "code.json",
+            "b": "time.time",
+            "c": "socket.io",
+            "d": "os.path.txt",
+            "class": "os.system"[3:],
+        },
         "preprocessor_config.json": {"image_processor_type": "CLIPImageProcessor", "size": 224, "crop_size": {"x": 1}},
         "config.json": {"_attn_implementation": "flash_attention_2", "experts_implementation": "grouped_mm"},
         "hydra.json": {"model": {"_target_": "nemo.collections.asr.models.EncDecCTCModel"}},
@@ -97,11 +122,20 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("c.json", {"_target_": "torch.os.system"}, ("AIV501", "high")),
         ("c.json", {"_target_": "torch.serialization.os.system"}, ("AIV501", "high")),
         ("c.json", {"_target_": "torch.distributed.run.main"}, ("AIV501", "medium")),
+        *(
+            ("c.yaml", {"_target_": name}, ("AIV501", "medium"))
+            for name in (
+                *("torch.${name}", "${name}.system", "torch.nn.Linear ${name}", "torch.multiprocessing.spawn"),
+                *("speechbrain.inference.interfaces.foreign_class", "mlflow.sklearn.load_model", "mlflow.run"),
+                *("transformers.utils.import_utils.direct_transformers_import", "monai.utils.module.instantiate"),
+            )
+        ),
         ("c.json", {"_component_": "mine.build"}, ("AIV501", "medium")),
         ("v1.yaml", {"model": {"target": "os.system", "params": {"command": "id"}}}, ("AIV501", "high")),
         ("v1.yaml", {"model": {"target": "os.system"}}, ("AIV501", "high")),
         ("v1.yaml", {"model": {"target": "mine.models.Net"}}, ("AIV501", "medium")),
         ("v1.yaml", {"model": {"target": "mine.net", "params": {}}}, ("AIV501", "medium")),
+        ("v1.yaml", {"model": {"target": "torch.${name}"}}, ("AIV501", "medium")),
         ("v1.yaml", {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {}}, ("AIV501", "low")),
         ("config.yaml", {"model": {"class_path": "subprocess.Popen", "init_args": {"args": "id"}}}, ("AIV501", "high")),
         ("config.yaml", {"model": {"class_path": "mine.Net"}}, ("AIV501", "medium")),
@@ -109,6 +143,36 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("adapter_config.json", {"megatron_core": "mine"}, ("AIV501", "medium")),
         ("MLmodel", {"flavors": {"python_function": {"loader_module": "mine"}}}, ("AIV501", "medium")),
         ("MLmodel", {"python_function": {"loader_module": "mlflow.sklearn", "code": "code"}}, ("AIV501", "medium")),
+        ("MLmodel", {"python_function": {"model_code_path": "agent.py"}}, ("AIV501", "medium")),
+        ("config.json", {"model_file": "arch.py"}, ("AIV501", "medium")),
+        ("config.json", {"entry": "src/run.py"}, ("AIV501", "low")),
+        ("cog.yaml", {"predict": "predict.py:Predictor"}, ("AIV501", "low")),
+        ("io.json", [{"type": "pyref", "module": "subprocess", "name": "getoutput"}], ("AIV501", "high")),
+        ("io.json", {"a": {"type": "pyref", "module": "builtins", "name": "eval"}}, ("AIV501", "high")),
+        ("io.json", {"a": {"type": "pyref", "module": "mine", "name": "Net"}}, ("AIV501", "medium")),
+        ("config.yaml", {"pipeline": {"name": "subprocess.Popen", "params": {"args": "id"}}}, ("AIV501", "high")),
+        ("config.yaml", {"pipeline": {"name": "mine.Pipeline"}}, ("AIV501", "medium")),
+        ("config.yaml", {"preprocessors": {"audio": {"name": "mine.Prepare"}}}, ("AIV501", "medium")),
+        ("config.yml", {"pipeline": [{"name": "mine.Part"}]}, ("AIV501", "medium")),
+        ("p.json", {"__kind__": "instance", "class": "os.system", "args": ["id"]}, ("AIV501", "high")),
+        ("p.json", {"__kind__": "type", "class": "mine.Net"}, ("AIV501", "medium")),
+        ("m.json", {"py/reduce": [{"py/function": "os.system"}, {"py/tuple": ["id"]}]}, ("AIV501", "high")),
+        ("m.json", {"py/object": "mine.Net"}, ("AIV501", "medium")),
+        ("logging.json", {"formatters": {"a": {"()": "os.system"}}}, ("AIV501", "medium")),
+        ("c.json", {"activation_fn": "torch.utils.data.get_worker_info"}, ("AIV501", "medium")),
+        ("modular_model_index.json", {"a": [None, None, {"type_hint": ["mine", "Net"]}]}, ("AIV501", "medium")),
+        ("modular_model_index.json", {"a": ["diffusers", "B", {"type_hint": ["mine", "Net"]}]}, ("AIV501", "medium")),
+        ("model_index.json", {"unet": ["torch.x", "Net"]}, ("AIV501", "low")),
+        ("model_index.json", {"unet": ["null", "Net"]}, ("AIV501", "low")),
+        *(
+            ("modules.json", [{"path": place, "type": "sentence_transformers.models.Dense"}], ("AIV409", "high"))
+            for place in (".git/m", ".cache/huggingface/m", "../other", "/tmp/m", "a/../../b/.c", "C:/m", "..\\m")
+        ),
+        (
+            "router_config.json",
+            {"types": {"../.git/m": "sentence_transformers.models.Dense"}, "structure": {}},
+            ("AIV409", "high"),
+        ),
         ("config.json", {"sentence_transformers": {"activation_fn": "mine.Tanh"}}, ("AIV501", "medium")),
         ("genai_config.json", {"session_options": {"custom_ops_library": "x.so"}}, ("AIV501", "high")),
         ("mm.json", {"custom_imports": {"imports": ["mine"]}}, ("AIV501", "medium")),
@@ -117,6 +181,8 @@ def test_other_files_that_libraries_write_are_silent() -> None:
         ("data.yaml", {"download": "bash get.sh"}, ("AIV501", "high")),
         ("c.json", {"attn_implementation": " org/kernel @v1 : f"}, ("AIV501", "high")),
         ("c.json", {"attn_implementation": "flash|_org/kernel"}, ("AIV501", "high")),
+        ("c.json", {"attn_implementation": f"{'a' * 500}|org/kernel"}, ("AIV501", "high")),
+        ("c.json", {"attn_implementation": "paged|x|org/kernel"}, ("AIV501", "high")),
         ("c.json", {"audio_tokenizer_name_or_path": "org/other"}, ("AIV510", "info")),
         ("c.json", {"vocab_file": "../../etc/passwd"}, ("AIV510", "medium")),
         ("c.json", {"vocab_file": "https://x.example/v.txt"}, ("AIV510", "low")),
@@ -215,6 +281,8 @@ ESCAPES = [
     "{{ x['%c' % 95 ~ y] }}",
     "{{ x|map(attribute='a._b') }}",
     "{{ x|selectattr('_' ~ y) }}",
+    "{% set u = '_' %}{% set k = u ~ u ~ 'class' ~ u ~ u %}{{ x[k] }}",
+    "{% set u = '__' %}{% if x %}{% set k = u + y %}{% endif %}{{ x[k if z else 0] }}",
     "{{ x.format }}",
     "{{ x.gi_frame }}",
     "{{ x.mro }}",
@@ -237,6 +305,7 @@ def test_an_escape_is_found_by_the_grammar(text: str) -> None:
         "{{ messages[loop.index0 - 1]['role'] }}",
         "{{ messages[messages|length - 1].content.split('x')[-1] }}",
         "{{ m['a' if b else 'c'] }}",
+        "{% set key = name ~ '_type' %}{% set sep = '_' %}{{ tools[key] }}{{ name.replace(sep, ' ') }}",
         "{{ tools[name|lower] }}",
         "{{ '{}: {}'.format(a, b) }}",
         "{{ m['tool_' ~ name] }}",
@@ -274,7 +343,7 @@ def test_what_matters_is_not_hidden_behind_what_does_not() -> None:
 def test_no_number_of_parts_hides_one_of_them() -> None:
     index: dict[str, object] = {f"part{number}": ["diffusers", "Net"] for number in range(5_000)}
     (found,) = judge_keys({**index, "unet": ["my_unet", "Net"]}, "model_index.json")
-    assert found.evidence["code"] == ["my_unet.Net", "unet.my_unet"]
+    assert found.evidence["code"] == ["my_unet.Net", "unet.my_unet", "unet/my_unet.py"]
     modules = [{"type": "sentence_transformers.models.Normalize"}] * 5_000
     (found,) = judge_keys([*modules, {"type": "mine.Net"}], "modules.json")
     assert found.evidence["code"] == ["mine.Net"]

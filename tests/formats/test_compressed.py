@@ -8,8 +8,10 @@ import pickle
 import random
 import tarfile
 import tempfile
+import zipfile
 import zlib
 
+import joblib
 import lz4.frame
 import numpy as np
 import pickle_builder as b
@@ -68,6 +70,12 @@ def clean(examination) -> bool:
 def torch_file() -> bytes:
     file = io.BytesIO()
     torch.save({"w": torch.ones(2)}, file)
+    return file.getvalue()
+
+
+def npy(array) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
     return file.getvalue()
 
 
@@ -206,6 +214,74 @@ def test_a_dictionary_of_gigabytes_is_refused(look):
     header = lzma.compress(PLAIN, format=lzma.FORMAT_ALONE)
     huge = header[:1] + (0xF0000000).to_bytes(4, "little") + header[5:]
     assert not clean(look(huge, "a.lzma"))
+
+
+@pytest.mark.parametrize("name", ["model.sav", "model.bin", "m.onnx_data", "README.md"])
+def test_compressed_data_with_a_dictionary_of_gigabytes_is_compressed_data_under_every_name(look, tmp_path, name):
+    header = lzma.compress(PLAIN, format=lzma.FORMAT_ALONE)
+    raw = header[:1] + (1 << 30).to_bytes(4, "little") + header[5:]
+    (tmp_path / "m.onnx").write_bytes(b"a model")  # beside which a file of numbers would lie
+    (tmp_path / "x").write_bytes(raw)
+    assert joblib.load(tmp_path / "x") == pickle.loads(PLAIN)
+    examination = look(raw, name)
+    assert examination.format is Format.COMPRESSED
+    assert "limit exceeded" in examination.unexamined[0].reason
+
+
+def zfile(data: bytes, length: str) -> bytes:
+    """What joblib wrote before 0.10, with its ``length`` in any spelling."""
+    return b"ZF" + length.encode().ljust(19) + zlib.compress(data)
+
+
+@pytest.mark.parametrize("spelling", ["{:#x}", "{:x}", " {:X}", "+{:#X}", "\t0{:x}", "0_{:x}"])
+def test_an_old_joblib_file_is_one_however_its_length_is_spelled(look, tmp_path, spelling):
+    raw = zfile(RUN, spelling.format(len(RUN)))
+    (tmp_path / "x").write_bytes(zfile(PLAIN, spelling.format(len(PLAIN))))
+    assert joblib.load(tmp_path / "x") == pickle.loads(PLAIN)
+    examination = look(raw, "model.sav")
+    assert examination.format is Format.COMPRESSED
+    assert "AIV301" in rules(examination)
+
+
+def as_text(data: bytes) -> bytes:
+    """``data`` as zlib data that is text: one block that is stored, whose length and its complement are UTF-8."""
+    length = 0xC240
+    block = b"V" + b"a" * (length - len(data) - 3) + b"\n0" + data
+    stored = b"x" + length.to_bytes(2, "little") + (length ^ 0xFFFF).to_bytes(2, "little") + block
+    return b"x^" + stored + b"\x03\0" + zlib.adler32(block).to_bytes(4)
+
+
+@pytest.mark.parametrize("front", [b"", b"ZF" + b"c240".ljust(19)], ids=["zlib", "old joblib"])
+@pytest.mark.parametrize("name", ["model.sav", "notes.txt", "model"])
+def test_compressed_data_that_looks_like_text_is_compressed_data(look, front, name):
+    examination = look(front + as_text(b"cos\nsystem\n(S'true'\ntR."), name)
+    assert examination.format is Format.COMPRESSED
+    assert "AIV301" in rules(examination)
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["counted from the first byte", "moved"])
+@pytest.mark.parametrize("name", ["model.bin", "model"])
+def test_an_archive_in_a_header_of_compressed_data_is_found(look, name, moved):
+    """To readers of zip archives the file ends in one."""
+    inner = zlib.compress(PLAIN, wbits=31)[10:]
+    file = io.BytesIO()
+    front = 0 if moved else 12
+    file.write(bytes(front))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("evil.pkl", RUN)
+    hidden = file.getvalue()[front:-2] + len(inner).to_bytes(2, "little")
+    raw = b"\x1f\x8b\x08\x04" + bytes(6) + len(hidden).to_bytes(2, "little") + hidden + inner
+    assert gzip.decompress(raw) == PLAIN
+    assert zipfile.ZipFile(io.BytesIO(raw)).read("evil.pkl") == RUN
+    assert rules(look(raw, name)) >= {"AIV402", "AIV301"}
+
+
+def test_a_small_archive_that_was_compressed_without_gain_is_none_at_the_end(look):
+    raw = random.Random(1).randbytes(4000)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.npy", npy(np.frombuffer(raw, np.uint8)))
+    assert clean(look(gzip.compress(file.getvalue(), 0), "a.npz.gz"))
 
 
 def test_lz4_without_its_package_is_unexamined_and_says_what_to_do(look, monkeypatch):

