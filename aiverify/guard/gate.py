@@ -226,8 +226,13 @@ class StoreGate:
         return identity if file is not None and file.sha256 == asked.sha256 else None
 
     def _passed(self, store: Store, policy: Policy, asked: Asked) -> bool:
+        """Whether the file is part of a snapshot that passed, and would be asked about in the same way today."""
+        from aiverify.guard.judging import Way, question
+
         identity = self._snapshot_of(store, asked)
-        return identity is not None and store.index.passed(identity, policy.digest)
+        if identity is None:
+            return False
+        return store.index.passed(identity, question(asked.sha256, asked.path.name, policy, Way.SNAPSHOT))
 
     def _sealed(self, store: Store, asked: Asked) -> Path:
         """The store's copy of a file that may be loaded, with the very bytes that were judged."""

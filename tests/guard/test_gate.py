@@ -18,7 +18,8 @@ from aiverify.guard.gate import StoreGate
 from aiverify.guard.interface import LoadRefused, refusal
 from aiverify.guard.policies import policy_for
 from aiverify.policy import DEFAULT_POLICY, Policy
-from aiverify.store.interface import Member, Question
+from aiverify.questions import asked
+from aiverify.store.interface import Member
 from aiverify.store.store import Store
 
 GOOD = pickle.dumps({"a": [1, 2]})
@@ -143,9 +144,24 @@ def test_a_file_of_a_snapshot_that_passed_needs_no_signature_of_its_own(tmp_path
         sealed = snapshot.root / "sub" / "model.pkl"
         with pytest.raises(LoadRefused):
             gate.admit(sealed)
-        question = Question(subject="hub acme/net", policy=policy.digest, rules="", engines="", tool="")
-        ours.record(question, "pass", "{}", snapshot)
+        ours.record(asked("hub acme/net", policy, ["fickling"]), "pass", "{}", snapshot)
     assert StoreGate(Settings(policy=policy, store=str(store))).admit(sealed, sealing=True).outcome == "pass"
+
+
+@pytest.mark.parametrize("part", ["policy", "rules", "engines", "tool"])
+def test_a_snapshot_that_passed_under_another_question_vouches_for_nothing(
+    tmp_path: Path, store: Path, part: str
+) -> None:
+    """Such as an older version, rules without what is known today, or a policy whose waiver still held."""
+    path = file(tmp_path, EVIL)
+    with Store(store) as ours:
+        snapshot = ours.seal(
+            [Member(path="model.pkl", location=path, size=len(EVIL), sha256=hashlib.sha256(EVIL).hexdigest())]
+        )
+        then = asked("hub acme/net", DEFAULT_POLICY, ["fickling"])
+        ours.record(replace(then, **{part: f"{getattr(then, part)} then"}), "pass", "{}", snapshot)
+    with pytest.raises(LoadRefused, match="block"):
+        StoreGate(Settings(policy=DEFAULT_POLICY, store=str(store))).admit(snapshot.root / "model.pkl")
 
 
 def test_what_no_unpickler_reads_may_be_opened_and_not_loaded(gate: StoreGate, tmp_path: Path) -> None:
