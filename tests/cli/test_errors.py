@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from end_to_end import SAMPLES, Machine, files_below, sample, save_with_torch, weights
 from lying_hub import LyingHub
 from typer.testing import CliRunner
@@ -224,6 +226,28 @@ def test_a_report_that_cannot_be_written_is_an_error(machine: Machine, output: s
     before = files_below(machine.here)
     assert machine.fails("verify", "model", "-o", output).startswith(f"{output}: cannot be written: ")
     assert files_below(machine.here) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["verify", "model", "-o"], ["scan", "model", "-o"], ["lock", "model", "-o"], ["policy", "init", "-o"]),
+        *(["sign", "--key", "key.pem"], ["sign", "model", "--key", "key.pem", "--bundle"], ["store", "ls", "--store"]),
+        *(["verify"], ["convert", "--check"], ["report"], ["audit"], ["policy", "check"]),
+        ["attest", "report.json", "--key", "key.pem", "--bundle"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_can_have_is_an_error_and_no_defect(machine: Machine, arguments: list[str]) -> None:
+    weights(machine.here / "model")
+    key = ec.generate_private_key(ec.SECP256R1())
+    written = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (machine.here / "key.pem").write_bytes(written)
+    assert machine.run("verify", "model", "--format", "json", "-o", "report.json").code == 0
+    ran = machine.run(*arguments, "x" * 300)
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
+    assert "itself failed" not in ran.err
 
 
 @pytest.mark.parametrize("arguments", [["verify", "model"], ["explain"], ["explain", "AIV301"], ["--help"]])
