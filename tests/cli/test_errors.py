@@ -310,14 +310,14 @@ def interrupted(code: int, out: str, err: str) -> None:
     assert "interrupted: no verdict" in err
 
 
-@pytest.mark.parametrize(("stage", "patience"), [("info", 60), ("tree", 60), ("GET", 1)])
-def test_an_interrupt_while_the_hub_does_not_answer(machine: Machine, stage: str, patience: float) -> None:
+@pytest.mark.parametrize("stage", ["info", "tree", "HEAD", "GET"])
+def test_an_interrupt_while_the_hub_does_not_answer(machine: Machine, stage: str) -> None:
     with StallingHub(SAMPLES.parent, hang=[stage]) as hub:
 
         def stalled(line: str) -> bool:
             return hub.stalled.wait(30)
 
-        ran = machine.interrupt("verify", "demo/signed", when=stalled, patience=patience, HF_ENDPOINT=hub.endpoint)
+        ran = machine.interrupt("verify", "demo/signed", when=stalled, patience=60, HF_ENDPOINT=hub.endpoint)
     assert "timed out" not in ran.err
     interrupted(ran.code, ran.out, ran.err)
     assert not list(machine.home.rglob("snapshots/*/model.safetensors"))
