@@ -91,6 +91,15 @@ def test_a_broken_project_file_that_speaks_of_us_is_an_error(tmp_path: Path, mod
         load(tmp_path, model)
 
 
+@pytest.mark.parametrize("text", ["#" * (1 << 20) + "\n", ".".join(["a"] * 20_000) + " = 1\n"])
+def test_a_project_file_that_nobody_can_read_through_is_an_error_if_it_may_speak_of_us(
+    tmp_path: Path, model: Path, text: str
+) -> None:
+    write(tmp_path / "pyproject.toml", text + PROJECT + STRICT)
+    with pytest.raises(PolicyError, match=r"longer than|parts"):
+        load(tmp_path, model)
+
+
 # inside a target
 
 
