@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 from pickle_builder import named, stream, text, tup
 
+from aiverify.guard.asked import state_of
 from aiverify.guard.deciding import WARN, Settings
 from aiverify.guard.gate import StoreGate
 from aiverify.guard.interface import LoadRefused, refusal
+from aiverify.guard.judging import CHANGED, judge_file
 from aiverify.guard.policies import policy_for
 from aiverify.policy import DEFAULT_POLICY, Policy
 from aiverify.questions import asked
+from aiverify.report import Outcome
 from aiverify.store.interface import Member
 from aiverify.store.store import Store
 
@@ -120,6 +123,18 @@ def test_a_verdict_of_another_policy_does_not_count(gate: StoreGate, tmp_path: P
     assert StoreGate(Settings(policy=trusting, store=str(store))).admit(path).outcome == "pass"
     with pytest.raises(LoadRefused):
         gate.admit(path)
+
+
+@pytest.mark.parametrize("content", [EVIL, GOOD[:-1]], ids=["payload", "cut short"])
+def test_a_file_in_place_is_the_one_that_was_opened(tmp_path: Path, content: bytes) -> None:
+    """Another one lies there while it is examined: what that is says nothing of the first, and is not remembered."""
+    path = file(tmp_path, content)
+    opened = state_of(path.stat())
+    assert judge_file(path, path.name, DEFAULT_POLICY, opened).outcome is not Outcome.PASS
+    file(tmp_path, GOOD, "other").replace(path)
+    judged = judge_file(path, path.name, DEFAULT_POLICY, opened)
+    assert (judged.outcome, judged.inert) == (Outcome.ERROR, False)
+    assert CHANGED in judged.rules
 
 
 def test_a_policy_beside_the_file_is_not_read(tmp_path: Path, store: Path) -> None:
