@@ -217,6 +217,25 @@ def test_a_command_that_makes_no_sense(machine: Machine, arguments: list[str]) -
     assert ran.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["convert", "--check"], ["verify", "model", "--bundle"], ["verify", "model", "--accept-attestation"]),
+        *(["verify", "model", "--trusted-root"], ["verify", "model", "--key"], ["report"], ["audit"]),
+        *(["policy", "check"], ["hook", "status", "--python"]),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("place", ["folder", "nowhere"])
+def test_what_cannot_be_read_is_named_once_and_in_words(machine: Machine, arguments: list[str], place: str) -> None:
+    weights(machine.here / "model")
+    (machine.here / "folder").mkdir()
+    message = machine.fails(*arguments, place).splitlines()[0]
+    assert message.count(place) == 1
+    assert "Errno" not in message
+    assert any(words in message for words in ("directory", "regular file", "Permission denied"))
+
+
 # output that cannot be written
 
 
