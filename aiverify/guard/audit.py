@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 _SUFFIXES = (
     *(".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".safetensors"),
     *(".h5", ".hdf5", ".keras", ".mar", ".nemo", ".skops", ".pt2", ".th", ".t7", ".p", ".pk", ".pck", ".pcl"),
-    *(".sav", ".model", ".ptl", ".pklz"),
+    *(".sav", ".model", ".ptl", ".pklz", ".pdparams", ".pdopt", ".cloudpickle", ".jbl"),
 )
-#: Behind one of these: compressed.
-_PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".zip", ".z")
+#: Behind one of these: compressed, or as PyTorch's own examples call a checkpoint (.pth.tar).
+_PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".zip", ".z", ".tar")
 _REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules", "evaluate_modules"))
 _IMPORTS = frozenset(("<frozen importlib._bootstrap_external>", "<frozen zipimport>"))
 _CACHED = f".{sys.implementation.cache_tag}."
