@@ -27,6 +27,7 @@ from aiverify.toml import parse_toml
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("", "0", "false", "no", "off"))
 _STORE = "AIVERIFY_STORE"
+_REPOSITORIES = ("models--", "datasets--", "spaces--", "kernels--")
 _MAX_LINKS = 40  # as the kernel has it
 _MAX_PROJECT = 1 << 20  # the largest pyproject.toml, in bytes
 
@@ -185,7 +186,7 @@ def _repositories(cache: Path) -> Iterator[Path]:
     except OSError:
         yield cache  # what cannot be listed is not told apart
         return
-    yield from (cache / name for name in names if "--" in name)
+    yield from (cache / name for name in names if name.startswith(_REPOSITORIES))
 
 
 def _sealed(environment: Mapping[str, str]) -> Iterator[Path]:

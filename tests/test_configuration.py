@@ -256,9 +256,10 @@ def test_a_file_in_the_hub_cache_is_not_read(tmp_path: Path, monkeypatch: pytest
         load_policy(["org/name"], explicit=path, environment=environment, working_directory=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["here", "here--now"])
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "AIVERIFY_STORE"])
-def test_no_variable_hides_a_policy_by_calling_its_folder_a_cache(tmp_path: Path, variable: str) -> None:
-    here = write(tmp_path / "here" / "aiverify.toml", LENIENT).parent
+def test_no_variable_hides_a_policy_by_calling_its_folder_a_cache(tmp_path: Path, variable: str, name: str) -> None:
+    here = write(tmp_path / name / "aiverify.toml", LENIENT).parent
     (here / "models--org--name").mkdir()
     for folder in (here, tmp_path):
         environment = {variable: str(folder)}
