@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from aiverify.configuration import named_policy, require_outside
-from aiverify.errors import UsageError
+from aiverify.errors import UsageError, in_words
 from aiverify.files import read_pem
 from aiverify.options import Options
 from aiverify.policy import DEFAULT_POLICY, Policy, SignerRule
@@ -162,4 +162,6 @@ def pem(path: Path, what: str, option: str) -> bytes:
     try:
         return read_pem(path)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot read the {what}", hint=f"{option} takes a PEM file.") from error
+        raise UsageError(
+            f"{path}: cannot read the {what}: {in_words(error)}", hint=f"{option} takes a PEM file."
+        ) from error

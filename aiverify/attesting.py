@@ -14,7 +14,7 @@ from aiverify.attestations.interface import AttestationError
 from aiverify.attestations.summary import summary_payload
 from aiverify.convert.receipt import INDEX_TYPE, PREDICATE_TYPE
 from aiverify.errors import AiverifyError
-from aiverify.files import read_at_most, write_whole
+from aiverify.files import is_there, read_at_most, write_whole
 from aiverify.report import Report
 from aiverify.reporters.reading import MAX_BYTES, load
 from aiverify.signatures.bundle import MAX_BUNDLE_BYTES
@@ -53,9 +53,9 @@ def attest(source: Path | Report, signing: Signing, *, output: Path | None = Non
     else:
         place = output or source.with_name(f"{source.name}{SUFFIX}")
         payload, about = _statement(source)
-    if place.is_file() and not is_bundle(read(place)):
+    if is_there(place) and place.is_file() and not is_bundle(read(place)):
         raise AttestationError(f"{place} is there already, and is no attestation", hint="Name another file.")
-    if not place.parent.is_dir():
+    if not is_there(place.parent) or not place.parent.is_dir():
         raise AttestationError(f"{place}: there is no such folder", hint="Name another file.")
     signing.prepare()
     made = signing.sign(payload)

@@ -20,12 +20,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aiverify.errors import UsageError
+from aiverify.files import read_at_most
 from aiverify.policy import DEFAULT_POLICY, Policy, PolicyError
+from aiverify.toml import parse_toml
 
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("", "0", "false", "no", "off"))
 _STORE = "AIVERIFY_STORE"
+_REPOSITORIES = ("models--", "datasets--", "spaces--", "kernels--")
 _MAX_LINKS = 40  # as the kernel has it
+_MAX_PROJECT = 1 << 20  # the largest pyproject.toml, in bytes
 
 
 def load_policy(
@@ -113,19 +117,20 @@ def _holds(check: Callable[[], bool]) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the file speaks of us. A pyproject.toml that is broken and does not mention us is others' business."""
+    """Whether the file speaks of us. A pyproject.toml that is broken and does not mention us is others' business.
+
+    One that is too long may mention us where nobody looked: the reader says that it is.
+    """
     if path.name != "pyproject.toml":
         return True
     try:
-        text = path.read_text("utf-8", errors="replace")
+        raw = read_at_most(path, _MAX_PROJECT)
     except OSError:
         return False
-    import tomllib
-
     try:
-        tool = tomllib.loads(text).get("tool", {})
+        tool = {"aiverify": {}} if len(raw) > _MAX_PROJECT else parse_toml(raw).get("tool", {})
     except (ValueError, RecursionError):
-        return "aiverify" in text
+        return b"aiverify" in raw
     return isinstance(tool, dict) and "aiverify" in tool
 
 
@@ -181,7 +186,7 @@ def _repositories(cache: Path) -> Iterator[Path]:
     except OSError:
         yield cache  # what cannot be listed is not told apart
         return
-    yield from (cache / name for name in names if "--" in name)
+    yield from (cache / name for name in names if name.startswith(_REPOSITORIES))
 
 
 def _sealed(environment: Mapping[str, str]) -> Iterator[Path]:

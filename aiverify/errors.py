@@ -19,3 +19,8 @@ class AiverifyError(Exception):
 
 class UsageError(AiverifyError):
     """The options or arguments contradict each other."""
+
+
+def in_words(error: Exception) -> str:
+    """What ``error`` says, for a message that names the file: an OSError without its number and its own file name."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

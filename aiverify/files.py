@@ -52,6 +52,14 @@ def read_pem(path: Path) -> bytes:
     return content
 
 
+def is_there(path: Path) -> bool:
+    """Whether something lies at ``path``. Nothing lies where the system refuses to look, such as at too long a name."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it. Raises WriteError."""
     import tempfile  # who only reads does not wait for it
@@ -62,7 +70,8 @@ def write_whole(path: Path, data: bytes) -> None:
             path.write_bytes(data)
             return
         final = Path(os.path.realpath(path))
-        handle, temporary = tempfile.mkstemp(prefix=f".{final.name}.", dir=final.parent)
+        begin = f".{final.name[:40]}."  # a name may be as long as names can be
+        handle, temporary = tempfile.mkstemp(prefix=begin, dir=final.parent)
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             file.write(data)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -142,7 +142,7 @@ class _Run:
 
         def complete(evidence: Evidence) -> Evidence:
             identified = identify()
-            said = [*identified.findings, *evidence.findings, *late(), *changed(identified.digests)]
+            said = [*identified.findings, *evidence.findings, *late(), *changed(identified.digests, evidence.findings)]
             return replace(evidence, files=identified.files, findings=said)
 
         conversions: tuple[Conversion, ...] = ()
@@ -299,7 +299,10 @@ class _Run:
 
         self.progress.stage("scan", sum(digest.size for digest in digests))
         examinations = examine_many(
-            [Subject(location=digest.location, path=digest.path, size=digest.size) for digest in digests],
+            [
+                Subject(location=item.location, path=item.path, size=item.size, state=astuple(item.identity))
+                for item in digests
+            ],
             trust=self.policy.trusted_globals,
             engines=self.options.engines,
             progress=self.progress,

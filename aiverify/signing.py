@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from aiverify.artifact import Fetched, FetchedFile
 from aiverify.digests.hashing import Digesting, changed
 from aiverify.errors import AiverifyError, UsageError
-from aiverify.files import write_whole
+from aiverify.files import is_there, write_whole
 from aiverify.progress import Progress, Silent
 from aiverify.signatures.building import build_payload, build_sharded_payload, shards_of, signed_paths
 from aiverify.signatures.comparison import HOUSEKEEPING
@@ -138,7 +138,7 @@ def _checked(build: Callable[[], bytes]) -> bytes:
 
 
 def _listed(folder: Path, progress: Progress) -> Fetched:
-    if folder.is_file():
+    if is_there(folder) and folder.is_file():
         raise SigningError(f"{folder} is a file", hint="Sign the folder that holds the model.")
     fetched = FolderSource(folder).fetch(Selection(), progress)
     for found in fetched.findings:
@@ -196,11 +196,12 @@ def _link(path: str) -> SigningError:
 
 
 def _require_replaceable(place: Path) -> None:
-    if place.is_dir():
+    there = is_there(place)
+    if there and place.is_dir():
         raise SigningError(f"{place} is a folder", hint="--bundle names a file.")
     if not os.access(place.parent, os.W_OK):
         raise SigningError(f"{place} cannot be written", hint="Name another file with --bundle.")
-    if place.is_file() and not is_bundle(read(place)):
+    if there and place.is_file() and not is_bundle(read(place)):
         raise SigningError(f"{place} is there already, and is no signature", hint="Name another file with --bundle.")
 
 

@@ -104,6 +104,11 @@ def with_the_hook_disarmed() -> None:
         audit._hook.__code__ = code
 
 
+def from_a_folder() -> None:
+    (folder / "hubconf.py").write_text(f"def net():\n    open({str(folder / 'marker of a folder')!r}, 'w').close()\n")
+    torch.hub.load(str(folder), "net", source="local")
+
+
 joblib.dump(np.zeros(3), folder / "zeros.joblib")
 joblib.dump(np.ones(3), folder / "ones")
 rewriting = Rewriting()
@@ -125,6 +130,7 @@ way("pickle-detour", lambda: pickle.loads(touch))
 way("descriptor", lambda: pickle.load(os.fdopen(os.open("touch.pkl", os.O_RDONLY, dir_fd=opened), "rb")))
 way("own-find-class", lambda: Own((folder / "evil-pkl.dat").open("rb")).load())
 way("native", lambda: torch._C.PyTorchFileReader(str(folder / "evil.pt")).get_record("data.pkl"), reads=True)
+way("folder-code", from_a_folder)
 way("subinterpreter", in_a_subinterpreter)
 way("other-process", lambda: subprocess.run([sys.executable, "-c", unpickle], check=False))
 way("forked-process", in_a_fork)

@@ -91,6 +91,15 @@ def test_a_broken_project_file_that_speaks_of_us_is_an_error(tmp_path: Path, mod
         load(tmp_path, model)
 
 
+@pytest.mark.parametrize("text", ["#" * (1 << 20) + "\n", ".".join(["a"] * 20_000) + " = 1\n"])
+def test_a_project_file_that_nobody_can_read_through_is_an_error_if_it_may_speak_of_us(
+    tmp_path: Path, model: Path, text: str
+) -> None:
+    write(tmp_path / "pyproject.toml", text + PROJECT + STRICT)
+    with pytest.raises(PolicyError, match=r"longer than|parts"):
+        load(tmp_path, model)
+
+
 # inside a target
 
 
@@ -247,9 +256,10 @@ def test_a_file_in_the_hub_cache_is_not_read(tmp_path: Path, monkeypatch: pytest
         load_policy(["org/name"], explicit=path, environment=environment, working_directory=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["here", "here--now"])
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "AIVERIFY_STORE"])
-def test_no_variable_hides_a_policy_by_calling_its_folder_a_cache(tmp_path: Path, variable: str) -> None:
-    here = write(tmp_path / "here" / "aiverify.toml", LENIENT).parent
+def test_no_variable_hides_a_policy_by_calling_its_folder_a_cache(tmp_path: Path, variable: str, name: str) -> None:
+    here = write(tmp_path / name / "aiverify.toml", LENIENT).parent
     (here / "models--org--name").mkdir()
     for folder in (here, tmp_path):
         environment = {variable: str(folder)}

@@ -30,6 +30,11 @@ def test_a_new_file_has_the_content_and_the_usual_mode(tmp_path: Path) -> None:
     assert names(tmp_path) == ["report.json"]
 
 
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    write_whole(tmp_path / ("x" * 255), b"content")
+    assert names(tmp_path) == ["x" * 255]
+
+
 def test_an_old_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(b"old and longer")

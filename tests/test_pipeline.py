@@ -6,7 +6,9 @@ import datetime
 import hashlib
 import json
 import os
+import pickle
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +104,30 @@ def test_a_file_that_changes_during_the_run_blocks(tmp_path: Path, stage: str) -
     assert report.verdict.outcome is Outcome.BLOCK
     assert "AIV103" in {finding.rule for finding in report.findings}
     assert stage == "convert" or not (tmp_path / "converted").exists()
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_a_folder_that_is_exchanged_while_it_is_scanned_blocks_though_it_is_back_at_the_end(
+    tmp_path: Path, convert: bool
+) -> None:
+    """The digest is that of a payload, which is there before and after; what is scanned is another file."""
+    model, other, away = tmp_path / "model", tmp_path / "other", tmp_path / "away"
+    for folder, content in ((model, b"cos\nsystem\n(S'true'\ntR."), (other, pickle.dumps({"a": 1}))):
+        folder.mkdir()
+        (folder / "model.pkl").write_bytes(content)
+
+    def exchange() -> None:
+        time.sleep(0.5)  # until the digest has been taken
+        model.rename(away)
+        other.rename(model)
+
+    def give_back() -> None:
+        model.rename(other)
+        away.rename(model)
+
+    report = run(str(model), Options(convert=convert), Watcher(scan=exchange, digest=give_back))
+    assert report.verdict.outcome is Outcome.BLOCK
+    assert [(item.rule, item.file) for item in report.findings if item.rule == "AIV103"] == [("AIV103", "model.pkl")]
 
 
 def test_a_file_that_is_swapped_for_another_of_the_same_size_and_time_blocks(tmp_path: Path) -> None:

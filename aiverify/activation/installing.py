@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aiverify.activation.interpreters import ActivationError
-from aiverify.errors import AiverifyError
+from aiverify.errors import AiverifyError, in_words
 from aiverify.files import WriteError, write_whole
 from aiverify.guard.deciding import Settings
 from aiverify.guard.session import chosen
@@ -158,7 +158,7 @@ def _asked(python: Path, program: str) -> tuple[Any, str]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ActivationError(f"{python}: cannot be started: {error}") from error
+        raise ActivationError(f"{python}: cannot be started: {in_words(error)}") from error
     answer = None
     with contextlib.suppress(ValueError):
         answer = json.loads(ran.stdout)

@@ -26,7 +26,7 @@ from aiverify.attestations.interface import AttestationError
 from aiverify.attestations.summary import Summary, parse_summary
 from aiverify.digests.hashing import Digesting, changed, compare
 from aiverify.digests.interface import Memory
-from aiverify.errors import UsageError
+from aiverify.errors import UsageError, in_words
 from aiverify.finding import Finding, Severity
 from aiverify.progress import Progress
 from aiverify.report import AttestationResult, Verdict, worst
@@ -122,7 +122,7 @@ def _bundle(path: Path) -> Bundle:
     try:
         return parse_bundle(read(path))
     except MalformedError as error:
-        raise AttestationError(f"the attestation {path} cannot be read: {error}") from error
+        raise AttestationError(f"the attestation {path} cannot be read: {in_words(error)}") from error
 
 
 def _read(path: Path, bundle: Bundle, checker: Checker) -> _Read:

@@ -46,6 +46,7 @@ def lock(
     from aiverify import api
     from aiverify.cli.session import errors_said, examine_all, terms, write
     from aiverify.configuration import require_outside
+    from aiverify.files import is_there
     from aiverify.lock.lockfile import Lockfile, read_lockfile, write_lockfile
     from aiverify.lock.naming import named
     from aiverify.report import worst
@@ -53,7 +54,7 @@ def lock(
 
     with errors_said():
         require_outside(output, targets, "lockfile", [hub.cache_dir, files.local_dir])
-        before = read_lockfile(output) if output.exists() else Lockfile()
+        before = read_lockfile(output) if is_there(output) else Lockfile()
         rules, trusting = terms(context, targets, policy, hub=hub, trust=trust, downloads=[files.local_dir])
         asked = HubOptions(revision=files.revision, local_dir=files.local_dir, **hub._asdict())
         accepted = (Outcome.PASS, Outcome.REVIEW) if accept_review else (Outcome.PASS,)

@@ -6,6 +6,7 @@ import datetime
 import enum
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +57,7 @@ def init(
     from aiverify.policy.template import template
 
     with errors_said():
-        if (output.exists() or output.is_symlink()) and not force:
+        if os.path.lexists(output) and not force:
             raise UsageError(f"{output} is there already", hint="Name another file with -o, or write over it: --force")
         write_whole(output, template(profile.value).encode())
         tell(f"{output} written\nCheck it with: aiverify policy check {output}")

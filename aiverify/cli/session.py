@@ -16,7 +16,7 @@ from aiverify.cli.options import Hub, Trust, Written
 from aiverify.cli.printing import put, say
 from aiverify.cli.progress import progress_on
 from aiverify.errors import AiverifyError, UsageError
-from aiverify.files import read_at_most
+from aiverify.files import is_there, read_at_most
 from aiverify.policy import Policy
 from aiverify.progress import Progress
 from aiverify.report import Outcome, Report, worst
@@ -122,7 +122,7 @@ def spare(targets: Sequence[str], output: Path | None) -> None:
 
     A report of an earlier run may be replaced.
     """
-    if output is None or not output.is_file():
+    if output is None or not is_there(output) or not output.is_file():
         return
     place = output.resolve()
     local = [Path(target).resolve() for target in targets if os.path.lexists(target)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aiverify.convert.plan import ConversionError
+from aiverify.errors import in_words
 
 _CACHED_REPOSITORY = re.compile(r"(?:models|datasets|spaces)--.+")
 _SPARE = 1 << 20
@@ -18,7 +19,7 @@ def check_folder(output: Path, artifact_root: Path | None, hub_cache: Path | Non
     try:
         reason = _why_not(output.resolve(), artifact_root, hub_cache)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        raise ConversionError(f"{output} cannot be used: {error}") from error
+        raise ConversionError(f"{output} cannot be used: {in_words(error)}") from error
     if reason:
         raise ConversionError(f"{output} {reason}", hint="Choose a folder of its own.")
 

@@ -11,6 +11,7 @@ from typing import Any
 from aiverify.convert.digesting import range_digests
 from aiverify.convert.index import MAX_INDEX, MalformedIndexError, read_index
 from aiverify.convert.proving import DisprovedError, ReceiptError, opened
+from aiverify.errors import in_words
 from aiverify.formats.safetensors import MalformedHeaderError, is_plain, read_header, shown
 from aiverify.progress import Progress
 
@@ -48,7 +49,7 @@ def check_index_receipt(predicate: Mapping[str, Any], index: Path, digest: objec
             raise DisprovedError(f"{index.name} has the SHA-256 {found}, the receipt states {shown(str(digest))}")
         placed = read_index(content, index.name).shards
     except (OSError, MalformedIndexError) as error:
-        raise ReceiptError(f"{index.name} cannot be read: {error}") from error
+        raise ReceiptError(f"{index.name} cannot be read: {in_words(error)}") from error
     if set(placed.values()) != shards.keys():
         raise DisprovedError(f"{index.name} names other shards than the receipt lists")
     size = sum(_check_shard(index, name, facts, placed, progress) for name, facts in shards.items())
@@ -71,7 +72,7 @@ def _check_shard(
                 raise DisprovedError(f"{name} has the SHA-256 {whole}, the receipt states {shown(str(digest))}")
             header = read_header(file, size)
     except (OSError, MalformedHeaderError) as error:
-        raise ReceiptError(f"{name} cannot be read: {error}") from error
+        raise ReceiptError(f"{name} cannot be read: {in_words(error)}") from error
     held = {entry.name for entry in header.tensors}
     if held != {tensor for tensor, shard in placed.items() if shard == name} or len(held) != tensors:
         raise DisprovedError(f"{name} holds other tensors than {index.name} places there")

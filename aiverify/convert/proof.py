@@ -29,6 +29,7 @@ from aiverify.convert.reading import read_exactly
 from aiverify.convert.receipt import FORMAT, INDEX_TYPE, PREDICATE_TYPE, STATEMENT_TYPE
 from aiverify.convert.regathering import Budget, OtherBytesError, claimed, number, numbers, regather
 from aiverify.convert.replanning import Origin, difference, expected_statement
+from aiverify.errors import in_words
 from aiverify.formats.interface import FormatError
 from aiverify.formats.safetensors import MalformedHeaderError, is_plain, read_header, shown
 from aiverify.progress import Progress
@@ -117,7 +118,7 @@ def _read(receipt: Path) -> dict[str, Any]:
             data = file.read(MAX_RECEIPT + 1)
         statement = json.loads(data.decode()) if len(data) <= MAX_RECEIPT else None
     except (OSError, ValueError, RecursionError) as error:
-        raise ReceiptError(f"{receipt.name} cannot be read: {error}") from error
+        raise ReceiptError(f"{receipt.name} cannot be read: {in_words(error)}") from error
     if (
         not isinstance(statement, dict)
         or statement.get("_type") != STATEMENT_TYPE
@@ -161,7 +162,7 @@ class _Check:
                 held = self._check_twin(twin, file)
                 found = self._check_source(source, file, held) if source is not None else 0
         except (OSError, MalformedHeaderError) as error:
-            raise ReceiptError(f"{twin.name} cannot be read: {error}") from error
+            raise ReceiptError(f"{twin.name} cannot be read: {in_words(error)}") from error
         return Proof(twin=self.name, tensors=len(self.stated), found_in_source=found, undigested=self.digest is None)
 
     # The twin
@@ -208,7 +209,7 @@ class _Check:
                         raise _not_there(name, source)
                 self._regather(source, file, size, twin, held)
         except OSError as error:
-            raise ReceiptError(f"{source.name} cannot be read: {error}") from error
+            raise ReceiptError(f"{source.name} cannot be read: {in_words(error)}") from error
         self._check_plan(source, size, whole, held)
         return len(self.stated)
 

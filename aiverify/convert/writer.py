@@ -33,6 +33,7 @@ from aiverify.convert.plan import ConversionError, ConversionPlan, SourceChanged
 from aiverify.convert.publishing import ExistsError, new_file
 from aiverify.convert.reading import Consumer, Ranges, read_exactly, read_in_pieces, write_exactly
 from aiverify.digests.hashing import Identity
+from aiverify.errors import in_words
 from aiverify.progress import Progress
 
 _COMPARED = 1 << 20
@@ -130,7 +131,7 @@ def open_regular(path: Path, *, follow: bool) -> Iterator[int | None]:
         if not follow and path.is_symlink():
             yield None
             return
-        raise ConversionError(f"{path.name} could not be read: {error}") from error
+        raise ConversionError(f"{path.name} could not be read: {in_words(error)}") from error
     try:
         yield file if stat.S_ISREG(os.fstat(file).st_mode) else None
     finally:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -182,9 +182,15 @@ def compare(files: Sequence[FetchedFile], digests: Sequence[Digest], *, stated: 
             yield finding("AIV104", "the Hub states no digest for it", file=file.path)
 
 
-def changed(digests: Sequence[Digest]) -> Iterator[Finding]:
-    """A finding for every file that is no longer, or was not all the time, the one that was meant."""
+def changed(digests: Sequence[Digest], said: Iterable[Finding] = ()) -> Iterator[Finding]:
+    """A finding for every file that is no longer, or was not all the time, the one that was meant.
+
+    Of those whose change was ``said`` nothing is said again.
+    """
+    known = {item.file for item in said if item.rule == "AIV103"}
     for digest in digests:
+        if digest.path in known:
+            continue
         try:
             same = Identity.of(digest.location.stat()) == digest.identity and not digest.replaced
         except OSError:

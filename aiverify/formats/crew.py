@@ -141,7 +141,8 @@ class Crew:
                 worker.since = time.monotonic()
             worker.tasks.append(index)
             subject = subjects[index]
-            worker.send({"index": index, "location": str(subject.location), "path": subject.path})
+            file = {"location": str(subject.location), "path": subject.path, "state": subject.state}
+            worker.send({"index": index, **file})
 
     def _heard(self, subjects: Sequence[Subject], todo: deque[int]) -> Iterator[tuple[int, Examination]]:
         """What the next answers say. A process that has died or fallen silent is replaced."""

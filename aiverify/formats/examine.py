@@ -6,6 +6,7 @@ back here through ``Nesting``. Readers that a checkpoint does not need are impor
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from aiverify.finding import Severity, Unexamined
@@ -15,7 +16,7 @@ from aiverify.formats.compressed import examine_compressed, stands_in
 from aiverify.formats.content import Content, on_disk
 from aiverify.formats.disguise import runs_as_pickle
 from aiverify.formats.foreign import is_booster
-from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions
+from aiverify.formats.interface import Examination, Format, FormatError, ScanOptions, State, state_of
 from aiverify.formats.messages import kind_of_message
 from aiverify.formats.names import is_training_state, keeps_promise
 from aiverify.formats.nesting import Nesting
@@ -47,15 +48,22 @@ def recognise(location: Path, path: str) -> Format:
         raise FormatError(f"{path}: changed while it was read: {error}") from error
 
 
-def examine(location: Path, path: str, options: ScanOptions) -> Examination:
-    """Examine the file at ``location``, which the artifact calls ``path``. Raises FormatError if it cannot be read."""
+def examine(location: Path, path: str, options: ScanOptions, state: State | None = None) -> Examination:
+    """Examine the file at ``location``, which the artifact calls ``path``. Raises FormatError if it cannot be read.
+
+    With a ``state``, a file in another one is a finding: it may be gone again before anybody else looks.
+    """
     try:
         with location.open("rb", buffering=0) as raw, on_disk(raw) as content:
+            meant = state is None or state_of(os.fstat(raw.fileno())) == state
             examination = _examine(content, path, options, Nesting(_READERS, Folder(location)))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # of mmap, when the file is cut to nothing while it is open
         raise FormatError(f"{path}: changed while it was read: {error}") from error
+    if not meant:
+        text = "changed on disk during the run: another file lay there when it was examined"
+        examination.findings.append(finding("AIV103", text, file=path))
     if path.rpartition("/")[2] in _OWN_CONFIGURATION:
         examination.findings.append(finding("AIV601", "a configuration of aiverify; it was not read", file=path))
     if examination.format in _TRAINED and is_training_state(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 
@@ -12,9 +13,17 @@ from aiverify.formats.checkpoint import Checkpoint
 from aiverify.layers import Layer
 from aiverify.pickles.engine import Engines
 
+#: Device, inode, size, mtime and ctime (in nanoseconds): whether a file is the one that was meant.
+State = tuple[int, int, int, int, int]
+
 
 class FormatError(AiverifyError):
     """A file could not be read at all."""
+
+
+def state_of(status: os.stat_result) -> State:
+    """The state in a stat result."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class Format(enum.StrEnum):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiverify.formats.interface import Examination, ScanOptions
+from aiverify.formats.interface import Examination, ScanOptions, State
 from aiverify.pickles.engine import Engines, open_engines
 from aiverify.progress import Progress
 
@@ -25,11 +25,12 @@ _FILE, _MOST = 30_000, 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A file to examine: where it lies, what the artifact calls it, and how many bytes it has."""
+    """A file to examine: where it lies, what the artifact calls it, how many bytes it has, and what state is meant."""
 
     location: Path
     path: str
     size: int
+    state: State | None = None
 
 
 def examine_many(
@@ -88,7 +89,7 @@ def _here(
         if examination is not None:
             examination.settle()
         options.engines.file()
-        examination = examine(subject.location, subject.path, options)
+        examination = examine(subject.location, subject.path, options, subject.state)
         if not keep:
             examination.checkpoint = None
         yield examination

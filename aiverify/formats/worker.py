@@ -51,8 +51,9 @@ def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
 
 def _answer(task: Mapping[str, Any], options: ScanOptions) -> dict[str, object]:
     options.engines.file()
+    state = tuple(task["state"]) if task["state"] is not None else None
     try:
-        return {"examination": packed(examine(Path(task["location"]), task["path"], options))}
+        return {"examination": packed(examine(Path(task["location"]), task["path"], options, state))}
     except FormatError as error:
         return {"unreadable": str(error), "hint": error.hint}
     except Exception as error:  # noqa: BLE001 - one file must not cost the others

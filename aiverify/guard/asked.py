@@ -19,12 +19,13 @@ State = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A file that was opened: its name, and what its bytes are."""
+    """A file that was opened: its name, its state, and what its bytes are."""
 
     path: Path
     sha256: str
     size: int
     sealing: bool
+    state: State
 
     @property
     def member(self) -> Member:

@@ -7,8 +7,8 @@ Rules it keeps:
 2. Outside, only dangerous names are denied (``dangerous``), and a file that is called like a model is verified before
    it is opened for reading. A name counts, and so does what a link leads to; the wrappers of the loaders look at every
    name. What no unpickler makes anything of may be opened whatever the verdict.
-3. Code of a repository (``transformers_modules``) runs only if its source was verified, and only as that source says:
-   no bytecode without a source, and no native code.
+3. Code of a repository (``transformers_modules``, what torch.hub fetched) runs only if its source was verified, and
+   only as that source says: no bytecode without a source, and no native code.
 4. Inside the load of an artifact, marshalled code is given only to the import system.
 
 An audit hook cannot be removed. It is set once; while nobody is asked it does nothing.
@@ -34,16 +34,24 @@ if TYPE_CHECKING:
 _SUFFIXES = (
     *(".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".safetensors"),
     *(".h5", ".hdf5", ".keras", ".mar", ".nemo", ".skops", ".pt2", ".th", ".t7", ".p", ".pk", ".pck", ".pcl"),
-    *(".sav", ".model", ".ptl", ".pklz"),
+    *(".sav", ".model", ".ptl", ".pklz", ".pdparams", ".pdopt", ".cloudpickle", ".jbl"),
 )
-#: Behind one of these: compressed.
-_PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".zip", ".z")
-_REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules"))
+#: Behind one of these: compressed, or as PyTorch's own examples call a checkpoint (.pth.tar).
+_PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".zip", ".z", ".tar")
+_REMOTE = frozenset(("transformers_modules", "diffusers_modules", "datasets_modules", "evaluate_modules"))
 _IMPORTS = frozenset(("<frozen importlib._bootstrap_external>", "<frozen zipimport>"))
 _CACHED = f".{sys.implementation.cache_tag}."
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 _installed = False
+_fetched: "tuple[str, ...]" = ()  # folders of code that a loader fetched, each with a slash at its end
+
+
+def code_lies_in(folder: str) -> None:
+    """From here on, what lies in ``folder`` is code of repositories, by that path and by where it leads."""
+    global _fetched
+    places = (os.path.abspath(folder), os.path.realpath(folder))  # noqa: PTH100 - as bytecode names them
+    _fetched = tuple(dict.fromkeys((*_fetched, *(f"{place}/" for place in places))))
 
 
 def install() -> None:
@@ -136,7 +144,7 @@ def _named(gate: "Decider", module: object, name: object) -> None:
 
 def _is_remote(place: str) -> bool:
     """Whether a path leads into code of repositories."""
-    return "_modules" in place and not _REMOTE.isdisjoint(place.split("/"))
+    return place.startswith(_fetched) or ("_modules" in place and not _REMOTE.isdisjoint(place.split("/")))
 
 
 def _is_cached(place: str) -> bool:

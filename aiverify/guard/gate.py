@@ -122,7 +122,7 @@ class StoreGate:
 
         store, policy = self._opened(), self._policy(path)
         sha256, size, racy = digest(handle, path, store.index, fresh=self.settings.rehash_always)
-        asked = Asked(path=path, sha256=sha256, size=size, sealing=sealing)
+        asked = Asked(path=path, sha256=sha256, size=size, sealing=sealing, state=state_of(os.fstat(handle)))
         judged = self._judged(store, policy, asked)
         if running and not judged.runs and judged.outcome.value == "pass":
             judged = unread(judged, sha256)
@@ -149,7 +149,7 @@ class StoreGate:
 
         What was judged in place, where others may write while it is looked at, is remembered for loads in place only.
         """
-        from aiverify.guard.judging import Way, question, read_judged
+        from aiverify.guard.judging import CHANGED, Way, question, read_judged
         from aiverify.store.interface import StoreError
 
         within = self._passed(store, policy, asked)
@@ -160,6 +160,8 @@ class StoreGate:
             if known is not None:
                 return known
         judged = self._judge(store, policy, asked, within=within)
+        if CHANGED in judged.rules:  # that says nothing of the content
+            return judged
         asking = question(asked.sha256, asked.path.name, policy, own)
         with contextlib.suppress(StoreError):  # then it is asked again
             store.record(asking, judged.outcome.value, judged.text(), None)
@@ -172,7 +174,7 @@ class StoreGate:
         if within:
             return passed_with_snapshot(asked.path, asked.path.name, policy)
         if not asked.sealing:
-            return judge_file(asked.path, asked.path.name, policy)
+            return judge_file(asked.path, asked.path.name, policy, asked.state)
         known = store.snapshot(identity(asked.files)) is not None
         snapshot = store.seal([asked.member])
         judged = judge_file(snapshot.root / asked.path.name, asked.path.name, policy)
@@ -226,8 +228,13 @@ class StoreGate:
         return identity if file is not None and file.sha256 == asked.sha256 else None
 
     def _passed(self, store: Store, policy: Policy, asked: Asked) -> bool:
+        """Whether the file is part of a snapshot that passed, and would be asked about in the same way today."""
+        from aiverify.guard.judging import Way, question
+
         identity = self._snapshot_of(store, asked)
-        return identity is not None and store.index.passed(identity, policy.digest)
+        if identity is None:
+            return False
+        return store.index.passed(identity, question(asked.sha256, asked.path.name, policy, Way.SNAPSHOT))
 
     def _sealed(self, store: Store, asked: Asked) -> Path:
         """The store's copy of a file that may be loaded, with the very bytes that were judged."""

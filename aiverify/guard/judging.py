@@ -4,8 +4,8 @@ Rules it keeps:
 
 1. A file is judged alone and under its own name. Weights have the verdict of the run; any other file, of which there is
    no variant to load, is as bad as its worst finding, and an error where it was not examined.
-2. What was judged is what was recorded: the names are read from bytes with the same digest, and an examination of these
-   that says anything else than the first ends in an error.
+2. What was judged is what was recorded: the names are read from bytes with the same digest, or from the very file that
+   was opened, and an examination of these that says anything else than the first ends in an error.
 3. A verdict is kept under the digest and name of the file, the policy, the tables and the versions of everything that
    took part.
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from aiverify.finding import Finding, Severity
+from aiverify.guard.asked import State
 from aiverify.guard.interface import Name
 from aiverify.options import Options
 from aiverify.policy import Policy
@@ -32,7 +33,7 @@ from aiverify.store.interface import Question
 from aiverify.variants import TWIN
 from aiverify.verdict import effect
 
-CODE = "AIV502"
+CODE, CHANGED = "AIV502", "AIV103"
 _FORMAT = 2
 _MOST_REASONS = 5
 
@@ -104,8 +105,11 @@ def question(sha256: str, name: str, policy: Policy, way: Way) -> Question:
     return asked(f"{way.value} {sha256} {name}", policy, Options().engines)
 
 
-def judge_file(file: Path, name: str, policy: Policy) -> Judged:
-    """Examine and judge ``file`` alone, and write down its names. Raises AiverifyError."""
+def judge_file(file: Path, name: str, policy: Policy, state: State | None = None) -> Judged:
+    """Examine and judge ``file`` alone, and write down its names. Raises AiverifyError.
+
+    ``state`` is that of the file that is meant, where another one may be put in its place.
+    """
     from aiverify.guard.names import complaints, record_names
     from aiverify.pipeline import run
 
@@ -113,7 +117,7 @@ def judge_file(file: Path, name: str, policy: Policy) -> Judged:
     outcome = report.verdict.outcome if report.variants else _alone(report, policy)
     # the first reason of a run says what a load would use
     reasons = report.verdict.reasons[1:] if report.variants else _reasons(report)
-    recorded = record_names(file, name, policy.trusted_globals)
+    recorded = record_names(file, name, policy.trusted_globals, state)
     judged = Judged(
         outcome=outcome,
         format=report.artifact.files[0].format if report.artifact.files else "unknown",
@@ -124,8 +128,9 @@ def judge_file(file: Path, name: str, policy: Policy) -> Judged:
         runs=outcome is Outcome.PASS and _may_run(report),
         twin=any(variant.name == TWIN and variant.outcome is Outcome.PASS for variant in report.variants),
     )
-    if not recorded.complaints <= complaints(report.findings):
-        return replace(judged, outcome=worst([outcome, Outcome.ERROR]), reasons=("it changed while it was examined",))
+    if not recorded.complaints <= complaints(report.findings, report.unexamined):
+        reason = "it changed while it was examined"
+        return replace(judged, outcome=worst([outcome, Outcome.ERROR]), reasons=(reason,), rules=(CHANGED,))
     return judged
 
 

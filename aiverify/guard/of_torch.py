@@ -1,4 +1,4 @@
-"""torch.load, torch.jit.load, torch.export.load, torch.package, and the index of torch.distributed.checkpoint.
+"""torch.load, torch.jit.load, torch.export.load, torch.package, torch.hub, the index of torch.distributed.checkpoint.
 
 A checkpoint of tensors and plain values is rebuilt from its safetensors twin, without any unpickler (``redirect``). Any
 other that is admitted is loaded from its sealed copy. Unless the caller asks for whole objects, only weights
@@ -88,6 +88,16 @@ def read_metadata(_gate: Decider, original: Callable[..., Any], reader: Any, *ar
         return original(reader, *arguments, **named)
 
 
+def hub(_gate: Decider, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """As the functions of ``torch.hub`` that run the ``hubconf.py`` of a repository: what they fetched is its code."""
+    import torch
+
+    from aiverify.guard.audit import code_lies_in
+
+    code_lies_in(torch.hub.get_dir())
+    return original(*arguments, **named)
+
+
 def _of_an_index() -> frozenset[Name]:
     import torch
 
@@ -123,6 +133,7 @@ PLACES = (
     ("torch.export", "load", export_load),
     ("torch.export.pt2_archive._package", "load_pt2", export_load),
     ("torch._inductor.package.package", "load_package", load_package),
+    *(("torch.hub", name, hub) for name in ("load", "list", "help")),
     ("torch.package.package_importer", "PackageImporter.__init__", import_package),
     ("torch.distributed.checkpoint.filesystem", "FileSystemReader.read_metadata", read_metadata),
 )

@@ -12,7 +12,6 @@ The rules:
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +19,11 @@ from pathlib import Path
 
 from aiverify.errors import AiverifyError
 from aiverify.files import read_at_most, write_whole
+from aiverify.toml import parse_toml
 
 NAME = "aiverify.lock"
 FORMAT = 1
-MAX_BYTES = 256 << 20
+MAX_BYTES = 32 << 20
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -109,7 +109,7 @@ def read_lockfile(path: Path) -> Lockfile:
     if len(raw) > MAX_BYTES:
         raise LockError(f"{path}: longer than {MAX_BYTES} bytes")
     try:
-        content = tomllib.loads(raw.decode("utf-8"))
+        content = parse_toml(raw)
     except (ValueError, RecursionError) as error:
         raise LockError(f"{path}: not valid TOML: {error}") from error
     try:
@@ -124,7 +124,10 @@ def write_lockfile(path: Path, lockfile: Lockfile) -> None:
         text = lockfile.text()
     except LockError as error:
         raise LockError(f"{path}: {error}", hint=error.hint) from None
-    write_whole(path, text.encode("utf-8"))
+    raw = text.encode("utf-8")
+    if len(raw) > MAX_BYTES:
+        raise LockError(f"{path}: would be longer than {MAX_BYTES} bytes", hint="Lock fewer models in one file.")
+    write_whole(path, raw)
 
 
 def parse(content: Mapping[str, object]) -> Lockfile:

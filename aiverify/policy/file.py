@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from aiverify.files import read_at_most
 from aiverify.policy.lines import line_numbers
 from aiverify.policy.values import Place, PolicyError
 from aiverify.report import PolicySource
+from aiverify.toml import parse_toml
 
 #: The largest policy file, in bytes.
 MAX_POLICY = 1 << 20
@@ -62,8 +62,8 @@ def parsed(raw: bytes, name: str, folder: Path | None, table: str | None = None)
     if len(raw) > MAX_POLICY:
         raise PolicyError(f"is longer than {MAX_POLICY} bytes", source=name)
     try:
+        content: object = parse_toml(raw)
         text = raw.decode("utf-8")
-        content: object = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of too many digits
         raise PolicyError(f"not valid TOML: {error}", source=name) from error
     for key in table.split(".") if table else ():

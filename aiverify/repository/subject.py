@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from aiverify.formats.interface import Format
+from aiverify.formats.interface import Format, FormatError, State, state_of
 
 MAX_TEXT = 1 << 20
 MAX_PROSE, MAX_NOTEBOOK = 4 << 20, 16 << 20
@@ -18,10 +19,15 @@ _HEART = frozenset(("config.json", "model_index.json", "tokenizer_config.json", 
 _PIPELINE = frozenset(("model_index.json", "modular_model_index.json"))
 
 
-def read_bounded(location: Path, limit: int = MAX_TEXT) -> bytes | None:
-    """The content of a file, or ``None`` if it is longer than ``limit`` or cannot be read."""
+def read_bounded(location: Path, limit: int = MAX_TEXT, state: State | None = None) -> bytes | None:
+    """The content of a file, or ``None`` if it is longer than ``limit`` or cannot be read.
+
+    Raises FormatError if it is not the file in the ``state`` that was meant.
+    """
     try:
         with location.open("rb") as file:
+            if state is not None and state_of(os.fstat(file.fileno())) != state:
+                raise FormatError(f"{location}: changed on disk during the run", hint="Find out what writes to it.")
             content = file.read(limit + 1)
     except OSError:
         return None
@@ -32,7 +38,7 @@ def read_bounded(location: Path, limit: int = MAX_TEXT) -> bytes | None:
 class Part:
     """One file: its path in the artifact, where it lies, its size in bytes, and what it was found to be.
 
-    ``tensors`` are the names of the tensors of a file of safetensors.
+    ``tensors`` are the names of the tensors of a file of safetensors, ``state`` is that of the file which is meant.
     """
 
     path: str
@@ -40,6 +46,7 @@ class Part:
     size: int
     format: Format
     tensors: tuple[str, ...] | None = None
+    state: State | None = None
 
     @property
     def is_notebook(self) -> bool:
@@ -57,8 +64,11 @@ class Part:
         return MAX_NOTEBOOK if self.is_notebook else MAX_PROSE if self.is_read else MAX_TEXT
 
     def read(self, limit: int = MAX_TEXT) -> bytes | None:
-        """The content, or ``None`` if it is longer than ``limit`` or cannot be read: then somebody else has said so."""
-        return read_bounded(self.location, limit)
+        """The content, or ``None`` if it is longer than ``limit`` or cannot be read: then somebody else has said so.
+
+        Raises FormatError if another file lies there.
+        """
+        return read_bounded(self.location, limit, self.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Most artifacts that are scanned are weights and little else: what judges code an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from aiverify.advisories.loaders import vulnerable
@@ -83,10 +84,16 @@ def _repository(fetched: Fetched, digests: Sequence[Digest], examinations: Mappi
             size=item.size,
             format=examinations[item.path].format,
             tensors=examinations[item.path].tensors,
+            state=None if _is_other(examinations[item.path]) else astuple(item.identity),
         )
         for item in digests
     }
     return Repository(parts=parts, name=fetched.repo, left_out=fetched.left_out)
+
+
+def _is_other(examination: Examination) -> bool:
+    """Whether it was said already that this is not the file that was meant."""
+    return any(item.rule == "AIV103" for item in examination.findings)
 
 
 def _named(findings: Sequence[Finding]) -> set[str]:

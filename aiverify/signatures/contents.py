@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from aiverify.errors import in_words
 from aiverify.signatures.interface import SignatureError
 from aiverify.signatures.resources import Part, Resource
 
@@ -69,5 +70,7 @@ def _digest(path: Path, algorithm: Callable[[], _Hash], part: Part, advance: Cal
                 left = None if left is None else left - count
                 advance(count)
     except (OSError, ValueError) as error:
-        raise SignatureError(f"{path}: cannot be read: {error}", hint="Check its permissions and the disk.") from error
+        raise SignatureError(
+            f"{path}: cannot be read: {in_words(error)}", hint="Check its permissions and the disk."
+        ) from error
     return digest.hexdigest()

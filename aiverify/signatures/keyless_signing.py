@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiverify.errors import in_words
 from aiverify.files import read_at_most
 from aiverify.signatures import keyless
 from aiverify.signatures.bundle import parse_bundle
@@ -92,7 +93,7 @@ def _signing_config(source: TrustSource, path: Path | None) -> bytes:
     try:
         content = read_at_most(path, MAX_ROOT_BYTES)
     except (OSError, ValueError) as error:
-        raise SignatureError(f"the signing configuration {path} cannot be read: {error}") from error
+        raise SignatureError(f"the signing configuration {path} cannot be read: {in_words(error)}") from error
     if len(content) > MAX_ROOT_BYTES:
         raise SignatureError(f"the signing configuration {path} is larger than {MAX_ROOT_BYTES} bytes")
     return content

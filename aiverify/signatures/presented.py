@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiverify.artifact import ArtifactFile
+from aiverify.errors import in_words
 from aiverify.files import read_at_most
 from aiverify.signatures.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from aiverify.signatures.comparison import SIGNATURE_SUFFIXES
@@ -106,4 +107,4 @@ def read(path: Path) -> bytes:
     try:
         return read_at_most(path, MAX_BUNDLE_BYTES)
     except (OSError, ValueError) as error:
-        raise SignatureError(f"the signature {path} cannot be read: {error}") from error
+        raise SignatureError(f"the signature {path} cannot be read: {in_words(error)}") from error

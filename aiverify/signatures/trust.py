@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
+from aiverify.errors import in_words
 from aiverify.signatures.interface import SignatureError
 from aiverify.signatures.periods import in_use, parsed_root
 
@@ -182,7 +183,7 @@ def _require_readable(path: Path) -> None:
         if stat.S_ISREG(status.st_mode):
             path.open("rb").close()
     except (OSError, ValueError) as error:
-        raise SignatureError(f"the trusted root {path} cannot be read: {error}") from error
+        raise SignatureError(f"the trusted root {path} cannot be read: {in_words(error)}") from error
     if not stat.S_ISREG(status.st_mode):
         raise SignatureError(f"the trusted root {path} is no regular file")
     if status.st_size > MAX_ROOT_BYTES:

@@ -23,6 +23,7 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
+from aiverify.errors import in_words
 from aiverify.files import cache_folder, read_at_most
 from aiverify.signatures.interface import SignatureError
 from aiverify.signatures.trust import MAX_ROOT_BYTES, TufRepository, reason
@@ -90,7 +91,7 @@ def _first_root(path: Path) -> bytes:
     try:
         content = read_at_most(path, MAX_ROOT_BYTES)
     except (OSError, ValueError) as error:
-        raise SignatureError(f"the root {path} of the TUF repository cannot be read: {error}") from error
+        raise SignatureError(f"the root {path} of the TUF repository cannot be read: {in_words(error)}") from error
     if len(content) > MAX_ROOT_BYTES:
         raise SignatureError(f"the root {path} of the TUF repository is larger than {MAX_ROOT_BYTES} bytes")
     return content

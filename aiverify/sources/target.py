@@ -4,7 +4,8 @@ The rules, in this order:
 
 - ``hf://org/name[@revision]`` is a Hub repository; only so can one without an organisation be named (``hf://gpt2``).
 - ``.``, ``..`` and whatever starts with ``./``, ``../`` or ``/`` is a path.
-- Whatever exists here is that folder or file, also when it could name a repository: an existing path wins.
+- Whatever exists here is that folder or file, also when it could name a repository: an existing path wins. So does one
+  that the system does not let us look at: nobody else's files are verified in the place of ours.
 - ``org/name[@revision]`` is a Hub repository.
 - Anything else is an error that names both ways out.
 
@@ -14,6 +15,7 @@ A revision that is given twice must be the same one, and a folder or file has no
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import stat
 from pathlib import Path
@@ -33,7 +35,7 @@ def open_source(target: str, options: HubOptions) -> Source:
     """
     if target.startswith(HUB_SCHEME):
         return _repository(target.removeprefix(HUB_SCHEME), options, target)
-    if _is_path(target) or os.path.lexists(target):
+    if _is_path(target) or _may_be_here(target):
         if options.revision is not None:
             raise UsageError(
                 f"{target!r} is a path, and a path has no revision",
@@ -54,13 +56,23 @@ def _is_path(target: str) -> bool:
     return target in (".", "..") or target.startswith(("./", "../", "/"))
 
 
+def _may_be_here(target: str) -> bool:
+    try:
+        os.lstat(target)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    return True
+
+
 def open_path(target: str) -> Source:
     """The folder or file ``target``, whatever else that could name. Raises SourceError. Nothing is read yet."""
     path = Path(target)
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError) as error:
-        if path.is_symlink():
+        if os.path.lexists(target):
             raise SourceError(f"the link {target!r} leads nowhere") from error
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise SourceError(f"{target!r} cannot be read: {reason}", hint="Check the path.") from error

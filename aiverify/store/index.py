@@ -137,10 +137,14 @@ class Index:
         )
         return [subject for (subject,) in rows]
 
-    def passed(self, identity: str, policy: str) -> bool:
-        """Whether a snapshot was sealed because it passed under the policy with this digest."""
-        question = "SELECT 1 FROM verdicts WHERE snapshot = ? AND policy = ? AND outcome = 'pass' LIMIT 1"
-        return bool(self._database.ask(question, (identity, policy)))
+    def passed(self, identity: str, question: Question) -> bool:
+        """Whether a snapshot was sealed because it passed under all of ``question`` but its subject."""
+        asked = (
+            "SELECT 1 FROM verdicts WHERE snapshot = ? AND outcome = 'pass'"
+            " AND policy = ? AND rules = ? AND engines = ? AND tool = ? LIMIT 1"
+        )
+        values = (identity, question.policy, question.rules, question.engines, question.tool)
+        return bool(self._database.ask(asked, values))
 
     def reports(self, identity: str) -> list[str]:
         """The reports with which a snapshot was sealed, as they were recorded."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pickle_builder as b
@@ -20,7 +21,7 @@ from end_to_end import SAMPLES, Machine
 
 from aiverify.formats import crew
 from aiverify.formats.crew import WorkerError
-from aiverify.formats.interface import FormatError
+from aiverify.formats.interface import FormatError, state_of
 from aiverify.formats.many import Subject, examine_many
 from aiverify.formats.worker import packed
 from aiverify.pickles.engine import EngineError, Engines, Opinion
@@ -104,6 +105,16 @@ def test_processes_say_what_one_says_in_the_same_order(subjects, tmp_path: Path)
     there = [packed(item) for item in examine_many(mixed, engines=["fickling"], progress=Silent(), processes=3)]
     assert there == here
     assert len(here) == len(mixed)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_file_in_another_state_than_was_meant_is_told_by_whoever_reads_it(subjects, processes: int) -> None:
+    files = [replace(item, state=state_of(item.location.stat())) for item in subjects(said("a"), said("b"), said("c"))]
+    other = files[1].location.with_name("other")
+    other.write_bytes(files[1].location.read_bytes())
+    other.replace(files[1].location)
+    found = [examination.findings for examination in examine_many(files, progress=Silent(), processes=processes)]
+    assert [[item.rule for item in of] for of in found] == [[], ["AIV103"], []]
 
 
 def test_what_is_trusted_reaches_the_processes(subjects) -> None:

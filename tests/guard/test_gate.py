@@ -13,12 +13,16 @@ from pathlib import Path
 import pytest
 from pickle_builder import named, stream, text, tup
 
+from aiverify.guard.asked import state_of
 from aiverify.guard.deciding import WARN, Settings
 from aiverify.guard.gate import StoreGate
 from aiverify.guard.interface import LoadRefused, refusal
+from aiverify.guard.judging import CHANGED, judge_file
 from aiverify.guard.policies import policy_for
 from aiverify.policy import DEFAULT_POLICY, Policy
-from aiverify.store.interface import Member, Question
+from aiverify.questions import asked
+from aiverify.report import Outcome
+from aiverify.store.interface import Member
 from aiverify.store.store import Store
 
 GOOD = pickle.dumps({"a": [1, 2]})
@@ -121,6 +125,18 @@ def test_a_verdict_of_another_policy_does_not_count(gate: StoreGate, tmp_path: P
         gate.admit(path)
 
 
+@pytest.mark.parametrize("content", [EVIL, GOOD[:-1]], ids=["payload", "cut short"])
+def test_a_file_in_place_is_the_one_that_was_opened(tmp_path: Path, content: bytes) -> None:
+    """Another one lies there while it is examined: what that is says nothing of the first, and is not remembered."""
+    path = file(tmp_path, content)
+    opened = state_of(path.stat())
+    assert judge_file(path, path.name, DEFAULT_POLICY, opened).outcome is not Outcome.PASS
+    file(tmp_path, GOOD, "other").replace(path)
+    judged = judge_file(path, path.name, DEFAULT_POLICY, opened)
+    assert (judged.outcome, judged.inert) == (Outcome.ERROR, False)
+    assert CHANGED in judged.rules
+
+
 def test_a_policy_beside_the_file_is_not_read(tmp_path: Path, store: Path) -> None:
     policy = tmp_path / "aiverify.toml"
     policy.write_text('block_at = "critical"\nreview_at = "critical"\n')
@@ -143,9 +159,24 @@ def test_a_file_of_a_snapshot_that_passed_needs_no_signature_of_its_own(tmp_path
         sealed = snapshot.root / "sub" / "model.pkl"
         with pytest.raises(LoadRefused):
             gate.admit(sealed)
-        question = Question(subject="hub acme/net", policy=policy.digest, rules="", engines="", tool="")
-        ours.record(question, "pass", "{}", snapshot)
+        ours.record(asked("hub acme/net", policy, ["fickling"]), "pass", "{}", snapshot)
     assert StoreGate(Settings(policy=policy, store=str(store))).admit(sealed, sealing=True).outcome == "pass"
+
+
+@pytest.mark.parametrize("part", ["policy", "rules", "engines", "tool"])
+def test_a_snapshot_that_passed_under_another_question_vouches_for_nothing(
+    tmp_path: Path, store: Path, part: str
+) -> None:
+    """Such as an older version, rules without what is known today, or a policy whose waiver still held."""
+    path = file(tmp_path, EVIL)
+    with Store(store) as ours:
+        snapshot = ours.seal(
+            [Member(path="model.pkl", location=path, size=len(EVIL), sha256=hashlib.sha256(EVIL).hexdigest())]
+        )
+        then = asked("hub acme/net", DEFAULT_POLICY, ["fickling"])
+        ours.record(replace(then, **{part: f"{getattr(then, part)} then"}), "pass", "{}", snapshot)
+    with pytest.raises(LoadRefused, match="block"):
+        StoreGate(Settings(policy=DEFAULT_POLICY, store=str(store))).admit(snapshot.root / "model.pkl")
 
 
 def test_what_no_unpickler_reads_may_be_opened_and_not_loaded(gate: StoreGate, tmp_path: Path) -> None:

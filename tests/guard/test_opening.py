@@ -43,6 +43,13 @@ def test_a_path_of_any_type_is_a_path(machine: Machine, path: str) -> None:
     assert "LoadRefused: evil.pkl" in end.stderr, end.stderr
 
 
+@pytest.mark.parametrize("name", ["evil.PKL", "best.pth.tar", "evil.pkl.gz", "evil.pdparams", "evil.cloudpickle"])
+def test_what_is_called_like_a_model_is_verified(machine: Machine, name: str) -> None:
+    (machine.here / "evil.pkl").rename(machine.here / name)
+    end = ran(machine, f"open({name!r}, 'rb')")
+    assert f"LoadRefused: {name}" in end.stderr, end.stderr
+
+
 @pytest.mark.parametrize("mode", ["wb", "w+b", "ab"])
 def test_a_file_that_is_only_written_to_or_emptied_first_is_not_looked_at(machine: Machine, mode: str) -> None:
     end = ran(machine, f"open('evil.pkl', {mode!r}).write(b'new')")

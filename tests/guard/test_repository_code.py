@@ -111,6 +111,53 @@ def test_these_attacks_are_live(machine: Machine, how: str) -> None:
     assert (machine.here / "marker").exists()
 
 
+def fetched_by_torch(machine: Machine, hubconf: str, *, linked: bool = False, guarded: bool = True) -> str:
+    """What a child says that has torch.hub run a repository which it fetched before, with a module beside."""
+    root = machine.here / "torch"
+    repository = (machine.here / "elsewhere" if linked else root) / "hub" / "acme_net_main"
+    repository.mkdir(parents=True)
+    (repository / "hubconf.py").write_text(hubconf)
+    (repository / "acme_inner.py").write_text(MARK)
+    if linked:
+        root.symlink_to("elsewhere")
+    protect = f"import aiverify\naiverify.protect({str(machine.home / 'policy.toml')!r})\n" if guarded else ""
+    code = f"{protect}import torch\ntorch.hub.load('acme/net:main', 'net', trust_repo=True, skip_validation=True)"
+    store = str(machine.home / "store")
+    environment = machine.environ(AIVERIFY_STORE=store, TORCH_HOME=str(root), PYTHONDONTWRITEBYTECODE="1")
+    end = subprocess.run(
+        [sys.executable, "-c", code], cwd=machine.here, env=environment, capture_output=True, text=True, timeout=120
+    )
+    return end.stderr
+
+
+def read_hubconf(machine: Machine, code: str) -> str:
+    """A hubconf.py that somebody has read, as the policy says."""
+    digest = hashlib.sha256(code.encode()).hexdigest()
+    waiver = f'[[waivers]]\nrule = "AIV502"\nsha256 = "{digest}"\nreason = "read"\nexpires = 2999-01-01\n'
+    (machine.home / "policy.toml").write_text(waiver)
+    return code
+
+
+LATER = "def net():\n    import acme_inner\n"
+RESOLVED = "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).resolve().parent))\n" + LATER
+
+
+def test_code_that_torch_hub_fetched_runs_only_if_it_was_read(machine: Machine) -> None:
+    assert "hubconf.py: not loaded, review" in fetched_by_torch(machine, MARK + LATER)
+    assert not (machine.here / "marker").exists()
+
+
+@pytest.mark.parametrize(("code", "linked"), [(LATER, False), (LATER, True), (RESOLVED, True)])
+def test_a_module_beside_a_hubconf_that_was_read_has_to_be_read_too(machine: Machine, code: str, linked: bool) -> None:
+    assert "acme_inner.py: not loaded, review" in fetched_by_torch(machine, read_hubconf(machine, code), linked=linked)
+    assert not (machine.here / "marker").exists()
+
+
+def test_code_that_torch_hub_fetched_would_run(machine: Machine) -> None:
+    fetched_by_torch(machine, LATER, guarded=False)
+    assert (machine.here / "marker").exists()
+
+
 def test_native_code_would_run(machine: Machine) -> None:
     spec = importlib.util.find_spec("_cffi_backend")
     assert spec is not None

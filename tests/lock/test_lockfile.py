@@ -14,6 +14,7 @@ from aiverify.artifact import ArtifactFile, FileClass
 from aiverify.lock.comparison import differences, signer_differences
 from aiverify.lock.lockfile import (
     FORMAT,
+    MAX_BYTES,
     LockedArtifact,
     LockedFile,
     LockedTwin,
@@ -105,6 +106,23 @@ def test_a_file_is_written_and_read(tmp_path: Path) -> None:
     lockfile = Lockfile().with_artifacts([LOCKED])
     write_lockfile(tmp_path / "aiverify.lock", lockfile)
     assert read_lockfile(tmp_path / "aiverify.lock") == lockfile
+
+
+def test_what_would_be_too_long_to_be_read_is_not_written(tmp_path: Path) -> None:
+    place = tmp_path / "aiverify.lock"
+    write_lockfile(place, Lockfile().with_artifacts([LOCKED]))
+    long = replace(LOCKED, files=tuple(replace(LOCKED.files[0], path=f"{'d' * 4000}/{n}") for n in range(9000)))
+    with pytest.raises(LockError, match="longer than"):
+        write_lockfile(place, Lockfile().with_artifacts([long]))
+    assert read_lockfile(place).artifacts == {LOCKED.target: LOCKED}
+
+
+def test_a_lockfile_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    place = tmp_path / "aiverify.lock"
+    with place.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(LockError, match="longer than"):
+        read_lockfile(place)
 
 
 def test_an_artifact_is_replaced_and_the_others_stay() -> None:

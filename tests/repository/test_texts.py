@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from repository_builder import findings, look, safetensors, write
 
-from aiverify.formats.interface import Format
+from aiverify.formats.interface import Format, FormatError, state_of
 from aiverify.repository.instructions import instructions
 from aiverify.repository.secrets import found_in
 from aiverify.repository.subject import Part, Repository
@@ -38,6 +38,17 @@ Set `HF_TOKEN=hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` and `OPENAI_API_KEY=sk-...`
 
 def rules(found: list[tuple[str, str, str | None]]) -> list[tuple[str, str]]:
     return [(rule, severity) for rule, severity, _ in found]
+
+
+def test_a_text_in_another_state_than_was_meant_is_not_read(tmp_path: Path) -> None:
+    place = tmp_path / "config.json"
+    place.write_text("{}")
+    part = Part(path=place.name, location=place, size=2, format=Format.JSON, state=state_of(place.stat()))
+    assert part.read() == b"{}"
+    (tmp_path / "other").write_text("[]")
+    (tmp_path / "other").replace(place)
+    with pytest.raises(FormatError, match="changed"):
+        part.read()
 
 
 def test_an_ordinary_model_card_is_silent(tmp_path: Path) -> None:

@@ -992,6 +992,31 @@ def test_an_interrupt_does_not_wait_for_a_connection_that_is_silent(root: Path, 
         assert time.monotonic() - pressed[0] < 5  # a server is given 10 seconds for a sign
 
 
+@pytest.mark.parametrize("kind", ["HEAD", "GET"])
+def test_an_interrupt_does_not_wait_for_the_head_of_an_answer(root: Path, options: Options, kind: str) -> None:
+    pressed: list[float] = []
+
+    class Stalling(LyingHub):
+        def _wait(self, asked: str) -> None:
+            if asked == kind and not pressed:
+                pressed.append(time.monotonic())
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            super()._wait(asked)
+
+    with Stalling(root, hang=[kind]) as hub:
+        with pytest.raises(KeyboardInterrupt):
+            HubSource("org/model", options(hub)).fetch(Selection(), Silent())
+        assert time.monotonic() - pressed[0] < 5  # a server is given 10 seconds for a sign
+        assert hooked()  # whatever still waits does so under the watch
+        sent = len(hub.requests)
+    for thread in threading.enumerate():
+        if thread.name.startswith("aiverify-fetch"):
+            thread.join(30)
+    assert len(hub.requests) == sent
+    assert not hooked()
+    assert _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory
+
+
 def test_a_client_that_changed_its_inner_parts_is_refused(hub: LyingHub, tmp_path: Path) -> None:
     program = f"""
 import huggingface_hub.utils._headers as headers

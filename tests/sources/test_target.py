@@ -77,6 +77,12 @@ def test_an_existing_path_wins_over_a_repository(here: Path) -> None:
     assert named(open_plainly("org/name@main")) == ("org/name", "main")
 
 
+def test_what_cannot_be_looked_at_is_not_looked_for_on_the_hub(here: Path) -> None:
+    (here / "org").symlink_to("org")
+    with pytest.raises(SourceError, match="'org/name' cannot be read"):
+        open_plainly("org/name")
+
+
 @pytest.mark.parametrize("target", ["./org/name", "../org/name", "/org/name/x"])
 def test_what_looks_like_a_path_is_never_a_repository(target: str) -> None:
     with pytest.raises(SourceError, match="cannot be read"):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2
@@ -47,6 +47,8 @@ from aiverify.sources.hubclient.watch import Watch
 from aiverify.sources.interface import HubOptions, Selection, SourceError
 
 MAX_PAGES = 2000
+
+_LAST_WAIT = 2.0  # seconds for transfers to end after an interrupt
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -86,7 +88,8 @@ class HubClient:
     def download(self, commit: str, files: Listing, selection: Selection, progress: Progress) -> None:
         """Bring the selected ``files`` of ``commit`` to the cache. Raises SourceError.
 
-        An interrupt ends the running transfers at their next piece, waits for that, and passes on.
+        An interrupt ends the running transfers and passes on. What still waits for the head of an answer does so under
+        the watch, which lets nothing more out.
         """
         absent = [
             file for file in files.values() if selection.wants(file.path) and not self._cache.has(commit, file.path)
@@ -101,8 +104,7 @@ class HubClient:
                 watch = self._watch(commit, files, progress)
                 self._hand_over(commit, files)
             try:
-                with watching(watch):
-                    self._call(lambda: self._snapshot(commit, selection, bar_class(done, watch.require_running)), watch)
+                self._call(lambda: self._snapshot(commit, selection, bar_class(done, watch.require_running)), watch)
             finally:
                 checked.update(watch.checked)
 
@@ -129,17 +131,24 @@ class HubClient:
         )
 
     def _call(self, download: Callable[[], None], watch: Watch) -> None:
-        # On its own thread, because the client waits for its workers before it lets an interrupt through.
-        with ThreadPoolExecutor(1, thread_name_prefix="aiverify-fetch") as runner:
-            job = runner.submit(download)
-            try:
-                with explained(self._place):
-                    job.result()
-            except SourceError as error:
-                raise watch.stop(error) from None
-            except BaseException:
-                watch.stop()
-                raise
+        # On its own thread, because the client waits for its workers before it lets an interrupt through. That thread
+        # holds the watch to its own end.
+        def watched() -> None:
+            with attached(), watching(watch):
+                download()
+
+        runner = ThreadPoolExecutor(1, thread_name_prefix="aiverify-fetch")
+        job = runner.submit(watched)
+        runner.shutdown(wait=False)
+        try:
+            with explained(self._place):
+                job.result()
+        except SourceError as error:
+            raise watch.stop(error) from None
+        except BaseException:
+            watch.stop()
+            wait([job], _LAST_WAIT)
+            raise
 
     def _watch(self, commit: str, files: Listing, progress: Progress) -> Watch:
         def url(path: str) -> str:
