@@ -49,6 +49,7 @@ from aiverify.pickles.values import Values, pairs_of
 __all__ = ["Budget", "Buffer", "interpret"]
 
 _T = TypeVar("_T")
+_LONG_STATE = 16
 
 AfterBuild: TypeAlias = Callable[[Call, int, int], int]
 
@@ -104,8 +105,8 @@ class _Machine(Values):
             self._tear(CUT)  # a reader without peek() has taken the whole frame from the file
         if self.torn is not None and graph.failure is None:
             graph.root, (graph.failure_offset, graph.failure) = None, self.torn
-        for state, length, offset in self.taken:
-            if len(state.pairs) != length:  # the object may have copied it
+        for state, length, offset in self.taken.values():
+            if isinstance(state, Dictionary) and len(state.pairs) != length:  # the object may have copied it
                 graph.anomalies.append(Anomaly("state", "a state is changed after an object took it", offset))
                 break
         graph.opcodes = count
@@ -217,13 +218,23 @@ class _Machine(Values):
         target = self.stack[-1]
         if isinstance(target, Call):
             target.states = _extended(target.states, [state])
-            for part in state if isinstance(state, tuple) else (state,):
-                if isinstance(part, Dictionary):
-                    self.taken.append((part, len(part.pairs), self.offset))
+            for part in self._parts(state):
+                if isinstance(part, Dictionary) and id(part) not in self.taken:
+                    self.taken[id(part)] = part, len(part.pairs), self.offset
             if self.after_build is not None:
                 self.pos = self.after_build(target, self.pos, self.frame_end)
         else:
             self._mutation("BUILD", target, state)
+
+    def _parts(self, state: Value) -> Sequence[Value]:
+        """What an object takes with ``state``; a long tuple that objects share is gone through once."""
+        if not isinstance(state, tuple):
+            return (state,)
+        if len(state) > _LONG_STATE:
+            if id(state) in self.taken:
+                return ()
+            self.taken[id(state)] = state, 0, self.offset
+        return state
 
     def append(self) -> None:
         value = self.stack.pop()

@@ -39,7 +39,8 @@ class Values(Reader):
         self.metastack: list[list[Value]] = []
         self.memo: list[Value] = []  # as picklers fill it, from 0 on; a dict would take six times the memory
         self.far: dict[int, Value] = {}  # what was put behind a gap; from then on the list no longer grows
-        self.taken: list[tuple[Dictionary, int, int]] = []  # states that BUILD took, how long they were then, and where
+        # States that BUILD took by their identity, how long they were when it first did, and where.
+        self.taken: dict[int, tuple[Value, int, int]] = {}
         self.hashing = 0
         self.weights: dict[int, tuple[int, Value]] = {}  # the values keep their identities from being used again
 

@@ -183,7 +183,7 @@ _MACHINE = {
     "READONLY_BUFFER does nothing": ("if isinstance(buffer, OutOfBand):", "if False:"),
     "READONLY_BUFFER takes anything": ("elif not isinstance(buffer, Blob):", "elif False:"),
     "BUILD takes the newest state only": ("_extended(target.states, [state])", "[state]"),
-    "a state may change after BUILD": ("if len(state.pairs) != length:", "if False:"),
+    "a state may change after BUILD": ("len(state.pairs) != length:", "False:"),
     "a frozenset can be added to": ("isinstance(target, SetNode) and not target.frozen", "isinstance(target, SetNode)"),
     "keys of SETITEM are not weighed": ("        self._hashed([key])\n", ""),
     "keys of SETITEMS are not weighed": (

@@ -7,6 +7,7 @@ import math
 import pickle
 import pickletools
 import struct
+import time
 
 import pickle_builder as b
 import pytest
@@ -681,3 +682,19 @@ def test_the_letters_of_a_name_are_those_that_its_opcode_allows():
         graph = interpret(inst)
         assert graph.failure is not None
         assert graph.globals == []
+
+
+def test_a_long_state_that_objects_share_is_gone_through_once():
+    shared = b.tup(*[b"}"] * 20_000) + b"q\x010" + b.named("a.A") + b"q\x000"
+    begin = time.process_time()
+    graph = interpret(b.stream(shared + b.lst(*[b"h\x00)\x81h\x01b"] * 5000)))
+    assert time.process_time() - begin < 5
+    assert graph.failure is None
+    assert graph.anomalies == []
+
+
+def test_a_dict_in_a_long_state_that_grows_later_is_told():
+    state = b"}q\x010" + b.tup(*[b"h\x01"] * 20) + b"q\x020"
+    grown = b.build(b.new("a.A"), b"h\x02") + b.build(b.new("a.A"), b"h\x02") + b"h\x01NNs"
+    (anomaly,) = interpret(b.stream(state + grown)).anomalies
+    assert anomaly.kind == "state"
