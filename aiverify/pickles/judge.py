@@ -14,7 +14,8 @@ A stream is silent when it reached STOP, and every global in it is trusted for e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from aiverify.finding import Finding, Severity
@@ -22,10 +23,12 @@ from aiverify.pickles.arguments import Checker
 from aiverify.pickles.decompile import Calls, render, shorten, shown
 from aiverify.pickles.graph import Call, Global, Graph, Value
 from aiverify.pickles.making import attribute, is_direct, making
+from aiverify.pickles.repeats import repeats
 from aiverify.pickles.tables import Entry, Use, danger, entry_of
 from aiverify.pickles.uses import Sighting, is_storage_id, sightings
 from aiverify.rules import finding
 
+_MOST = 1000
 _WORDS = {
     Use.REFERENCE: "held as a value",
     Use.NEW: "created without being called",
@@ -53,7 +56,8 @@ def judge(
     keys it does. ``trust`` are dotted names that the user's policy trusts for every use; a dangerous name cannot be
     trusted this way.
     """
-    return list(_Judgement(graph, file, member, storages, trust).findings())
+    judgement = _Judgement(graph, file, member, storages, trust)
+    return list(judgement.few(judgement.findings()))
 
 
 @dataclass(slots=True)
@@ -70,6 +74,17 @@ class _Judgement:
         yield from self._changes()
         yield from self._ids()
         yield from self._form()
+
+    def few(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Of each rule no more than a person reads; what is left out is counted."""
+        counts: Counter[str] = Counter()
+        for item in findings:
+            counts[item.rule] += 1
+            if counts[item.rule] <= _MOST:
+                yield item
+        for rule, count in counts.items():
+            if count > _MOST:
+                yield self._finding(rule, f"{count - _MOST} more findings like these", self.graph.start)
 
     def _finding(self, rule: str, message: str, offset: int, **evidence: object) -> Finding:
         return finding(rule, message, file=self.file, member=self.member, offset=offset, evidence=evidence)
@@ -173,7 +188,9 @@ class _Judgement:
         graph = self.graph
         if graph.failure is not None:
             yield self._finding("AIV307", f"cannot be read on: {graph.failure}", graph.failure_offset)
-        for anomaly in {anomaly.kind: anomaly for anomaly in reversed(graph.anomalies)}.values():
+        repeated = repeats(graph)
+        anomalies = [*graph.anomalies, *([repeated] if repeated is not None else ())]
+        for anomaly in {anomaly.kind: anomaly for anomaly in reversed(anomalies)}.values():
             grave = Severity.CRITICAL if anomaly.kind == "torn" else None
             yield finding(
                 "AIV311", anomaly.text, file=self.file, severity=grave, member=self.member, offset=anomaly.offset
