@@ -15,7 +15,7 @@ A stream is silent when it reached STOP, and every global in it is trusted for e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from aiverify.finding import Finding, Severity
@@ -23,9 +23,11 @@ from aiverify.pickles.arguments import Checker
 from aiverify.pickles.decompile import Calls, render, shorten, shown
 from aiverify.pickles.graph import Call, Global, Graph, Value
 from aiverify.pickles.making import attribute, is_direct, making
+from aiverify.pickles.positions import UNREAD, Positions
+from aiverify.pickles.reading import Buffer
 from aiverify.pickles.repeats import repeats
 from aiverify.pickles.tables import Entry, Use, danger, entry_of
-from aiverify.pickles.uses import Sighting, is_storage_id, sightings
+from aiverify.pickles.uses import Sighting, is_storage_id, sightings, storage_bytes
 from aiverify.rules import finding
 
 _MOST = 1000
@@ -47,16 +49,18 @@ def judge(
     *,
     file: str,
     member: str | None = None,
-    storages: bool | Set[str] = False,
+    storages: bool | Set[str] | Mapping[str, int] = False,
     trust: Set[str] = frozenset(),
+    data: Buffer | None = None,
 ) -> list[Finding]:
     """The findings about one stream.
 
     ``storages`` tells that the container supplies tensor storages for persistent ids, as torch files do, or under which
-    keys it does. ``trust`` are dotted names that the user's policy trusts for every use; a dangerous name cannot be
-    trusted this way.
+    keys it does, and of how many bytes each is. ``trust`` are dotted names that the user's policy trusts for every use;
+    a dangerous name cannot be trusted this way. ``data`` is what ``graph`` was read from: with it, positions in arrays
+    are looked at.
     """
-    judgement = _Judgement(graph, file, member, storages, trust)
+    judgement = _Judgement(graph, file, member, storages, trust, data)
     return list(judgement.few(judgement.findings()))
 
 
@@ -65,8 +69,9 @@ class _Judgement:
     graph: Graph
     file: str
     member: str | None
-    storages: bool | Set[str]
+    storages: bool | Set[str] | Mapping[str, int]
     trust: Set[str]
+    data: Buffer | None
 
     def findings(self) -> Iterator[Finding]:
         yield from self._names()
@@ -129,7 +134,7 @@ class _Judgement:
 
     def _calls(self) -> Iterator[Finding]:
         said: set[tuple[str, str]] = set()
-        checker = Checker()
+        checker, positions = Checker(), Positions(self.data)
         native: dict[str, tuple[Entry, Call]] = {}
         makers: dict[int, tuple[Global, str, Entry | None]] = {}  # a stream names a thing once, and calls it often
         for call in self.graph.calls:
@@ -144,14 +149,17 @@ class _Judgement:
                 if entry is None or name in self.trust or (made is not None and attribute(call) is not None):
                     continue
                 complaint = checker.arguments(entry, args, kwargs) or checker.changes(entry, call) or ""
-                if entry.native is not None:
+                where = None if complaint or entry.positions is None else positions(entry.positions, call)
+                if entry.native is not None or where is UNREAD:
                     native.setdefault(name, (entry, call))
+                elif where is not None:
+                    complaint = where
             if complaint and (name, complaint) not in said:
                 said.add((name, complaint))
                 text = f"{name} is used with {complaint}" if name else complaint
                 yield self._finding("AIV303", shorten(text), call.offset, **{"global": name}, payload=shown(call))
         for name, (entry, call) in native.items():
-            text = f"native code reads {entry.native} of {name} out of the file"
+            text = f"native code reads {entry.native or 'positions'} of {name} out of the file"
             yield self._finding("AIV314", text, call.offset, **{"global": name})
 
     # Rule 4
@@ -177,9 +185,15 @@ class _Judgement:
 
     def _ids(self) -> Iterator[Finding]:
         keys = None if isinstance(self.storages, bool) else self.storages
+        held = self.storages if isinstance(self.storages, Mapping) else {}
         for persistent in self.graph.persistents:
             if self.storages is False or not is_storage_id(persistent, keys):
                 yield self._finding("AIV306", "asks the loader for an object under an unexpected id", persistent.offset)
+                return
+            key, wanted = str(persistent.pid[2]) if isinstance(persistent.pid, tuple) else "", storage_bytes(persistent)
+            if wanted > held.get(key, wanted):
+                text = f"asks for a storage of {wanted} bytes, of which the container holds {held[key]}"
+                yield self._finding("AIV306", text, persistent.offset)
                 return
 
     # Rule 8, and the form of the stream

@@ -8,6 +8,7 @@ A signature is written as its kinds with commas between them: ``int, array, text
   ``names`` a list of such lists, neither empty nor very long;
 - ``name``: text that is no special name; ``named``: a dict of such names; ``label``: a literal, a tuple of a few
   literals, or an object that may be a key;
+- ``method``: the name of a method by which estimators predict;
 - ``[KINDS]`` and ``(KINDS)``: a list, and a tuple, of nothing else;
 - ``empty``: ``None``, ``False``, or a container that holds nothing;
 - ``callable``: a name that may be held as a value;
@@ -31,6 +32,7 @@ from aiverify.pickles.tables import Use, entry_of
 
 _MAX_LABEL = 64
 _MAX_KEYS = 1000
+_METHODS = frozenset(("predict", "predict_proba", "predict_log_proba", "decision_function", "transform", "auto"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ _LITERALS: Mapping[str, Callable[[Value], bool]] = {
     "dict": lambda value: isinstance(value, Dictionary),
     "tuple": lambda value: isinstance(value, tuple),
     "name": _is_name,
+    "method": lambda value: isinstance(value, str) and value in _METHODS,
     "label": _is_label,
     "sizes": is_sizes,
     "empty": is_empty,
