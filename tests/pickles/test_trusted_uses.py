@@ -500,6 +500,8 @@ HOSTILE |= {
     "a number of jobs that is evaluated": made(
         "sklearn.model_selection._search.GridSearchCV", ("pre_dispatch", b.text("print()"))
     ),
+    "a spline that calls another function": made("scipy.interpolate._bsplines.BSpline", ("_asarray", EVIL)),
+    "a spline whose call is replaced": made("scipy.interpolate._bsplines.BSpline", ("integrate", SIZE_AS_HOOK)),
     "a booster that is the name of a file": made("xgboost.sklearn.XGBModel", ("_Booster", b.text("/tmp/model"))),
 }
 
@@ -650,6 +652,17 @@ def test_what_a_loader_would_copy_over_and_over_does_not_pass():
     assert [text.partition(":")[0] for text in grave(shared + b.lst(*copies))] == [
         "AIV311 calls take the same large arguments over and over"
     ]
+
+
+def test_arguments_and_states_that_calls_share_are_counted_once_for_each_call():
+    """Going through them anew for each call would take as long as making the copies."""
+    shared = b.tup(*[NONE] * 50_000) + b"q\x010"
+    taken = [b"q\x000" + b"h\x00h\x01R" * 3000, b"q\x000" + b"h\x00)\x81q\x02h\x01b0" + b"h\x00h\x02\x85R" * 3000]
+    for calls in taken:
+        graph = interpret(b.stream(shared + b.named(NAMESPACE) + calls))
+        begin = time.process_time()
+        judge(graph, file="f")
+        assert time.process_time() - begin < 5
 
 
 def test_what_a_stream_names_through_others_is_reported_as_what_it_is():
