@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from aiverify.formats.tar import leads_out
-from aiverify.pickles.arrays import Arrays, is_sizes
+from aiverify.pickles.arrays import Arrays
 from aiverify.pickles.graph import Call, Dictionary, Global, Graph, Value
-from aiverify.pickles.literals import Plain, is_int
+from aiverify.pickles.literals import Plain, is_int, is_sizes
 from aiverify.pickles.machine import Buffer, interpret
 from aiverify.pickles.making import making
 from aiverify.pickles.reading import BrokenStreamError

@@ -44,7 +44,11 @@ def follow_loads(
     *,
     member: str | None,
 ) -> None:
-    """Examine every byte string that a call of ``graph`` would load. ``data`` is what the graph was read from."""
+    """Examine every byte string that a call of ``graph`` would load. ``data`` is what the graph was read from.
+
+    One that several calls load is examined once, as each of their loaders reads it.
+    """
+    seen: set[tuple[int, str]] = set()
     for call in graph.calls:
         found = call.callable
         reader = _READERS.get(found.dotted) if isinstance(found, Global) else None
@@ -52,7 +56,11 @@ def follow_loads(
             continue
         place = f"bytes loaded at {call.offset}"
         place = place if member is None else f"{member}!{place}"
-        content = _written(data, call.args[0]) if isinstance(call.args, tuple) and call.args else None
+        held = _unwrapped(call.args[0]) if isinstance(call.args, tuple) and call.args else None
+        if (id(held), reader) in seen:
+            continue
+        seen.add((id(held), reader))
+        content = _written(data, held)
         if content is None or nesting is None:
             reason = "bytes that would be loaded, and are not written in the stream"
             examination.unexamined.append(Unexamined(file=path, member=place, reason=reason))
@@ -60,14 +68,18 @@ def follow_loads(
             nesting.look(content, "bytes", examination, path, options, member=place, reader=reader)
 
 
-def _written(data: Buffer, value: Value) -> Content | None:
-    """The bytes that ``value`` stands for, if they are written in the stream."""
+def _unwrapped(value: Value) -> Value:
     for _ in range(_MAX_WRAPS):
         if not is_call(value, *_WRAPPING) or not isinstance(value, Call) or not isinstance(value.args, tuple):
             break
         if len(value.args) != 1 or value.states or value.items or value.elements:
             return None
         value = value.args[0]
+    return value
+
+
+def _written(data: Buffer, value: Value) -> Content | None:
+    """The bytes that ``value`` stands for, if they are written in the stream."""
     if isinstance(value, Blob):
         inner = value.value if value.value is not None else bytes(data[value.start : value.start + value.length])
         return in_place(inner)

@@ -6,7 +6,7 @@ takes the arrays for opcodes, as those do, too. Byte strings that a callable wou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 
 from aiverify.finding import Finding, Unexamined
@@ -45,7 +45,7 @@ def examine_streams(
     nesting: Nesting | None = None,
     *,
     member: str | None = None,
-    storages: bool | Set[str] = False,
+    storages: bool | Set[str] | Mapping[str, int] = False,
     stop_before: bytes = b"",
 ) -> Iterator[Graph]:
     """Judge every stream from ``start`` to the end of ``data``, or to ``stop_before``; yields the graph of each.
@@ -84,14 +84,14 @@ def examine_stream(
     nesting: Nesting | None = None,
     *,
     member: str | None = None,
-    storages: bool | Set[str] = False,
+    storages: bool | Set[str] | Mapping[str, int] = False,
     raw: RawArrays | None = None,
 ) -> None:
     """Judge one interpreted stream, and ask the other engines about the same bytes.
 
     ``raw`` is what joblib reads between its opcodes, ``nesting`` what byte strings are examined by.
     """
-    findings = judge(graph, file=path, member=member, storages=storages, trust=options.trust)
+    findings = judge(graph, file=path, member=member, storages=storages, trust=options.trust, data=data)
     if graph.failure is not None:
         reason = f"the pickle breaks off at byte {graph.failure_offset}: {graph.failure}"
         examination.unexamined.append(Unexamined(file=path, member=member, reason=reason))
@@ -147,7 +147,7 @@ def _read_otherwise(
     known = {(found.module, found.name) for part in (graph, *raw.nested) for found in part.globals}
     other = interpret(raw.data, graph.start)
     strange = {found.offset for found in other.globals if (found.module, found.name) not in known}
-    for item in judge(other, file=path, member=member, trust=options.trust):
+    for item in judge(other, file=path, member=member, trust=options.trust, data=raw.data):
         offset = item.location.offset or 0
         if offset < (raw.begin or 0) or item.rule not in rules or (item.rule in _BY_NAME and offset not in strange):
             continue

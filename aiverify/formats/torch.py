@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -53,6 +54,11 @@ class Members(Protocol):
 
     def found(self, rule: str, text: str, entry: Entry, offset: int | None = None) -> None:
         """Report something about ``entry``."""
+
+
+def sizes(storages: Mapping[str, StorageRange | str]) -> Mapping[str, int]:
+    """How many bytes each storage has; of one that cannot be used, nothing is known."""
+    return {key: held.size if isinstance(held, StorageRange) else sys.maxsize for key, held in storages.items()}
 
 
 def is_checkpoint(names: Sequence[str]) -> str | None:
@@ -122,7 +128,7 @@ class _Reader:
         data = members.content(entry)
         if data is None:
             return
-        keys = frozenset(self._storages(f"{entry.name.removesuffix('.pkl')}/") if entry.name.endswith(".pkl") else ())
+        keys = sizes(self._storages(f"{entry.name.removesuffix('.pkl')}/") if entry.name.endswith(".pkl") else {})
         found, path, nesting = members.examination, members.path, members.nesting
         for _ in examine_streams(data, 0, found, path, self.options, nesting, member=entry.name, storages=keys):
             pass
@@ -149,7 +155,7 @@ class _Reader:
             self.options,
             members.nesting,
             member=entry.name,
-            storages=frozenset(storages),
+            storages=sizes(storages),
         )
         graphs = list(streams)
         order = self._byteorder

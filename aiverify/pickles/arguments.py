@@ -7,12 +7,13 @@ write and nothing else: an argument that a library never writes is how a harmles
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiverify.pickles.arrays import Arrays, check_dtype, check_masked, check_reconstruct
-from aiverify.pickles.graph import Blob, Call, Dictionary, Global, Value
+from aiverify.pickles.graph import Call, Dictionary, Global, Value
 from aiverify.pickles.literals import Hashing, Plain, attribute_pairs, attributes, is_bytes, is_encoding, is_int
 from aiverify.pickles.making import making
+from aiverify.pickles.patterns import Patterns
 from aiverify.pickles.randomness import Randomness
 from aiverify.pickles.signatures import Kinds
 from aiverify.pickles.tables import Entry
@@ -29,9 +30,6 @@ _FACTORIES = frozenset(
 )
 _HASHES = "tuples in tuples that a loader hashes for very long, or too deep"
 _FRACTION = re.compile(r"-?[0-9]+(?:/[0-9]+)?")
-_IGNORES_CASE = re.compile(r"\(\?[A-Za-z]*i")
-_MAX_PATTERN, _MAX_RANGES = 100_000, 200
-_LARGE_PATTERN = "a regular expression that takes very long to compile"
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 
 
@@ -46,6 +44,8 @@ class Checker:
         self._kinds = Kinds(plain)
         self._random = Randomness(self._arrays, self._kinds)
         self._states: dict[tuple[int, int], str | None] = {}
+        self._fillings: dict[tuple[int, int], str | None] = {}
+        self._hashed: dict[int, bool] = {}
         self._pair_lists: dict[int, bool] = {}
         self._rules: Mapping[str, Rule] = {
             **ARGUMENT_RULES,
@@ -54,6 +54,7 @@ class Checker:
             "pairs": self._pairs,
             "frombuffer": self._arrays.frombuffer,
             "scalar": self._arrays.scalar,
+            "pattern": Patterns(),
         }
         self._state_rules: Mapping[str, StateRule] = {
             "ndarray": self._arrays.array_state,
@@ -84,8 +85,17 @@ class Checker:
         if entry.items is None:
             return None
         filled = making(call).filled
-        keys, values = entry.items
-        for key, value in (*call.items, *(filled.pairs if isinstance(filled, Dictionary) else ())):
+        if isinstance(filled, Dictionary):
+            key = (id(entry), id(filled))
+            if key not in self._fillings:
+                self._fillings[key] = self._pairs_of(entry.items, filled.pairs)
+            if complaint := self._fillings[key]:
+                return complaint
+        return self._pairs_of(entry.items, call.items)
+
+    def _pairs_of(self, kinds: tuple[str, str], pairs: Iterable[tuple[Value, Value]]) -> str | None:
+        keys, values = kinds
+        for key, value in pairs:
             if not self._kinds.fits(key, keys):
                 return f"a key that is something else than {keys}"
             if not self._kinds.fits(value, values):
@@ -130,8 +140,14 @@ class Checker:
 
     def _members(self, args: Sequence[Value]) -> str | None:
         """What becomes the members of a set, or the keys of a counter: plain values, which are hashed."""
-        listed = args[0] if args and isinstance(args[0], list | tuple) else ()
-        return self._only_plain(args) or (None if self._hashing(listed) else _HASHES)
+        if complaint := self._only_plain(args):
+            return complaint
+        listed = args[0] if args else None
+        if isinstance(listed, list | tuple):
+            if id(listed) not in self._hashed:
+                self._hashed[id(listed)] = self._hashing(listed)
+            return None if self._hashed[id(listed)] else _HASHES
+        return None
 
     def _pairs(self, args: Sequence[Value]) -> str | None:
         """Nothing, a dict, or as Python 2 writes it a list of keys and values; its keys are hashed."""
@@ -191,17 +207,6 @@ def _fraction(args: Sequence[Value]) -> str | None:
     return None if ok else "something else than two integers"
 
 
-def _pattern(args: Sequence[Value]) -> str | None:
-    """A regular expression and its flags. With letter case ignored, each range of letters is gone through."""
-    pattern, flags = args if len(args) == 2 else (None, None)
-    if not isinstance(flags, int) or not is_int(flags) or not (isinstance(pattern, str) or is_bytes(pattern)):
-        return "something else than a regular expression and flags"
-    if isinstance(pattern, str) and (flags & re.IGNORECASE or _IGNORES_CASE.search(pattern)):
-        return None if len(pattern) <= _MAX_PATTERN and pattern.count("-") <= _MAX_RANGES else _LARGE_PATTERN
-    length = len(pattern) if isinstance(pattern, str) else pattern.length if isinstance(pattern, Blob) else 0
-    return None if length <= _MAX_PATTERN else _LARGE_PATTERN
-
-
 def _zone(args: Sequence[Value]) -> str | None:
     """The key of a time zone, which becomes a path below the zone data, and whether to use the cache."""
     ok = len(args) == 2 and isinstance(args[0], str) and _ZONE.fullmatch(args[0]) and args[1] in (True, 1)
@@ -217,7 +222,6 @@ ARGUMENT_RULES: Mapping[str, Rule] = {
     "created": _created,
     "fraction": _fraction,
     "zone": _zone,
-    "pattern": _pattern,
     "ndarray": check_reconstruct,
     "masked": check_masked,
     "dtype": check_dtype,

@@ -1,23 +1,24 @@
 """NumPy's element types and arrays, as pickles describe them.
 
 NumPy believes the state that a stream gives to an element type. A type that hides its object fields makes NumPy take
-raw bytes for pointers, and one whose fields lie outside of an element makes it read foreign memory. So an element type
-is only accepted when its size, its fields and its flags agree with each other, and an array only when its content is of
-the kind that its element type asks for.
+raw bytes for pointers; so does one in which another field lies over an object; and one whose fields lie outside of an
+element makes it read foreign memory. So an element type is only accepted when its size, its fields and its flags agree
+with each other, and an array only when its content is of the kind that its element type asks for.
 
 Source: numpy/_core/src/multiarray/descriptor.c (arraydescr_reduce, arraydescr_setstate) and methods.c (array_setstate).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 from aiverify.pickles.graph import Blob, Call, Dictionary, Global, OutOfBand, Value
-from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int, is_literal
+from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int, is_literal, is_sizes
 from aiverify.pickles.signatures import group_of
 
 ARRAY_CLASSES = frozenset(
@@ -30,10 +31,14 @@ _POINTER = 8
 _UTF8 = ("utf-8", "surrogatepass")
 _MAX_DEPTH = 8
 _MAX_PARTS = 10_000
-MAX_DIMENSIONS = 64
+_WORK = 1 << 20  # fields that are looked at in one graph: types may share them
+_ALIGNMENTS = (-1, 1, 2, 4, 8, 16, 32, 64)  # of anything else, numpy computes a remainder by zero
 # Bits of a dtype's flags: ITEM_REFCOUNT, LIST_PICKLE, NEEDS_INIT, NEEDS_PYAPI. Source: numpy/ndarraytypes.h
 _OBJECT_FLAGS = 1 | 2 | 8 | 16
 _REFERENCES = 1 | 2
+
+
+_Place: TypeAlias = tuple[int, int, int]  # where a field begins and ends, and which type it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Arrays:
     def __init__(self, plain: Plain) -> None:
         self._plain = plain
         self._elements: dict[int, Element | None] = {}
+        self._work = 0
 
     def element(self, value: Value, depth: int = _MAX_DEPTH) -> Element | None:
         """What ``value`` describes if it is a sound element type, else ``None``."""
@@ -91,9 +97,9 @@ class Arrays:
         if (len(state), state[0]) not in ((8, 3), (9, 3), (9, 4)):
             return None
         _, order, base, names, fields, width, alignment, flags, *metadata = state
-        if order not in _ORDERS or not all(map(is_int, (width, alignment, flags))) or not self._plain(tuple(metadata)):
+        if order not in _ORDERS or not is_int(flags) or not all(map(self._plain, metadata)):
             return None
-        if width != (size if kind in "SaUV" else -1):
+        if width != (size if kind in "SaUV" else -1) or not is_int(alignment) or alignment not in _ALIGNMENTS:
             return None
         element = self._of_parts(kind, size, (base, names, fields), depth)
         if element is None or element.parts > _MAX_PARTS:
@@ -122,17 +128,31 @@ class Arrays:
     def _fields(self, size: int, names: Value, fields: Value, depth: int) -> Element | None:
         if not isinstance(names, tuple) or not isinstance(fields, Dictionary):
             return None
-        if not {name for name in names if isinstance(name, str)} <= {k for k, _ in fields.pairs if isinstance(k, str)}:
+        self._work += len(names) + len(fields.pairs)
+        if self._work > _WORK or len(fields.pairs) > _MAX_PARTS:
             return None
+        if not all(isinstance(key, str) for key in (*names, *(key for key, _ in fields.pairs))):
+            return None
+        known = {name for name in names if isinstance(name, str)}
+        if len(known) != len(names) or not known <= {key for key, _ in fields.pairs}:
+            return None
+        places, titles = list[_Place](), set[_Place]()
         objects, parts = False, 1
         for key, field in fields.pairs:
-            if not isinstance(key, str) or not isinstance(field, tuple) or len(field) not in (2, 3):
+            if not isinstance(field, tuple) or len(field) not in (2, 3):
                 return None
             inner, offset = self.element(field[0], depth - 1), field[1]
             if inner is None or not isinstance(offset, int) or not 0 <= offset <= size - inner.size:
                 return None
+            place = int(offset), offset + inner.size, id(field[0])
+            if key in known:
+                places.append(place)
+            elif field[2:] == (key,):
+                titles.add(place)
+            else:
+                return None
             objects, parts = objects or inner.objects, parts + inner.parts
-        return Element(size, objects, parts) if all(isinstance(name, str) for name in names) else None
+        return None if objects and _overlap(places, titles) else Element(size, objects, parts)
 
     # Rules for arguments and states
 
@@ -177,6 +197,15 @@ class Arrays:
         return None if ok else "something else than an element type and bytes"
 
 
+def _overlap(places: list[_Place], titles: set[_Place]) -> bool:
+    """Whether two fields share bytes: what is written into one of them would be a pointer to the other.
+
+    The title of a field is a second name of the same place.
+    """
+    shared = any(end > begin for (_, end, _), (begin, _, _) in itertools.pairwise(sorted(places)))
+    return shared or not titles <= set(places)
+
+
 def _length(content: Value) -> int:
     """The number of elements of a list, or of bytes."""
     if isinstance(content, Blob):
@@ -187,11 +216,6 @@ def _length(content: Value) -> int:
     if len(args) != 2 or not isinstance(args[0], str):
         return 0
     return len(args[0]) if args[0].isascii() or str(args[1]).startswith("latin") else len(args[0].encode(*_UTF8))
-
-
-def is_sizes(value: Value) -> bool:
-    """Whether ``value`` is a tuple of integers, no longer than an array has dimensions."""
-    return isinstance(value, tuple) and len(value) <= MAX_DIMENSIONS and all(map(is_int, value))
 
 
 def check_dtype(args: Sequence[Value]) -> str | None:

@@ -14,7 +14,8 @@ A stream is silent when it reached STOP, and every global in it is trusted for e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from aiverify.finding import Finding, Severity
@@ -22,10 +23,14 @@ from aiverify.pickles.arguments import Checker
 from aiverify.pickles.decompile import Calls, render, shorten, shown
 from aiverify.pickles.graph import Call, Global, Graph, Value
 from aiverify.pickles.making import attribute, is_direct, making
+from aiverify.pickles.positions import UNREAD, Positions
+from aiverify.pickles.reading import Buffer
+from aiverify.pickles.repeats import repeats
 from aiverify.pickles.tables import Entry, Use, danger, entry_of
-from aiverify.pickles.uses import Sighting, is_storage_id, sightings
+from aiverify.pickles.uses import Sighting, is_storage_id, sightings, storage_bytes
 from aiverify.rules import finding
 
+_MOST = 1000
 _WORDS = {
     Use.REFERENCE: "held as a value",
     Use.NEW: "created without being called",
@@ -44,16 +49,19 @@ def judge(
     *,
     file: str,
     member: str | None = None,
-    storages: bool | Set[str] = False,
+    storages: bool | Set[str] | Mapping[str, int] = False,
     trust: Set[str] = frozenset(),
+    data: Buffer | None = None,
 ) -> list[Finding]:
     """The findings about one stream.
 
     ``storages`` tells that the container supplies tensor storages for persistent ids, as torch files do, or under which
-    keys it does. ``trust`` are dotted names that the user's policy trusts for every use; a dangerous name cannot be
-    trusted this way.
+    keys it does, and of how many bytes each is. ``trust`` are dotted names that the user's policy trusts for every use;
+    a dangerous name cannot be trusted this way. ``data`` is what ``graph`` was read from: with it, positions in arrays
+    are looked at.
     """
-    return list(_Judgement(graph, file, member, storages, trust).findings())
+    judgement = _Judgement(graph, file, member, storages, trust, data)
+    return list(judgement.few(judgement.findings()))
 
 
 @dataclass(slots=True)
@@ -61,8 +69,9 @@ class _Judgement:
     graph: Graph
     file: str
     member: str | None
-    storages: bool | Set[str]
+    storages: bool | Set[str] | Mapping[str, int]
     trust: Set[str]
+    data: Buffer | None
 
     def findings(self) -> Iterator[Finding]:
         yield from self._names()
@@ -70,6 +79,17 @@ class _Judgement:
         yield from self._changes()
         yield from self._ids()
         yield from self._form()
+
+    def few(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Of each rule no more than a person reads; what is left out is counted."""
+        counts: Counter[str] = Counter()
+        for item in findings:
+            counts[item.rule] += 1
+            if counts[item.rule] <= _MOST:
+                yield item
+        for rule, count in counts.items():
+            if count > _MOST:
+                yield self._finding(rule, f"{count - _MOST} more findings like these", self.graph.start)
 
     def _finding(self, rule: str, message: str, offset: int, **evidence: object) -> Finding:
         return finding(rule, message, file=self.file, member=self.member, offset=offset, evidence=evidence)
@@ -114,7 +134,7 @@ class _Judgement:
 
     def _calls(self) -> Iterator[Finding]:
         said: set[tuple[str, str]] = set()
-        checker = Checker()
+        checker, positions = Checker(), Positions(self.data)
         native: dict[str, tuple[Entry, Call]] = {}
         makers: dict[int, tuple[Global, str, Entry | None]] = {}  # a stream names a thing once, and calls it often
         for call in self.graph.calls:
@@ -129,14 +149,17 @@ class _Judgement:
                 if entry is None or name in self.trust or (made is not None and attribute(call) is not None):
                     continue
                 complaint = checker.arguments(entry, args, kwargs) or checker.changes(entry, call) or ""
-                if entry.native is not None:
+                where = None if complaint or entry.positions is None else positions(entry.positions, call)
+                if entry.native is not None or where is UNREAD:
                     native.setdefault(name, (entry, call))
+                elif where is not None:
+                    complaint = where
             if complaint and (name, complaint) not in said:
                 said.add((name, complaint))
                 text = f"{name} is used with {complaint}" if name else complaint
                 yield self._finding("AIV303", shorten(text), call.offset, **{"global": name}, payload=shown(call))
         for name, (entry, call) in native.items():
-            text = f"native code reads {entry.native} of {name} out of the file"
+            text = f"native code reads {entry.native or 'positions'} of {name} out of the file"
             yield self._finding("AIV314", text, call.offset, **{"global": name})
 
     # Rule 4
@@ -162,9 +185,15 @@ class _Judgement:
 
     def _ids(self) -> Iterator[Finding]:
         keys = None if isinstance(self.storages, bool) else self.storages
+        held = self.storages if isinstance(self.storages, Mapping) else {}
         for persistent in self.graph.persistents:
             if self.storages is False or not is_storage_id(persistent, keys):
                 yield self._finding("AIV306", "asks the loader for an object under an unexpected id", persistent.offset)
+                return
+            key, wanted = str(persistent.pid[2]) if isinstance(persistent.pid, tuple) else "", storage_bytes(persistent)
+            if wanted > held.get(key, wanted):
+                text = f"asks for a storage of {wanted} bytes, of which the container holds {held[key]}"
+                yield self._finding("AIV306", text, persistent.offset)
                 return
 
     # Rule 8, and the form of the stream
@@ -173,7 +202,9 @@ class _Judgement:
         graph = self.graph
         if graph.failure is not None:
             yield self._finding("AIV307", f"cannot be read on: {graph.failure}", graph.failure_offset)
-        for anomaly in {anomaly.kind: anomaly for anomaly in reversed(graph.anomalies)}.values():
+        repeated = repeats(graph)
+        anomalies = [*graph.anomalies, *([repeated] if repeated is not None else ())]
+        for anomaly in {anomaly.kind: anomaly for anomaly in reversed(anomalies)}.values():
             grave = Severity.CRITICAL if anomaly.kind == "torn" else None
             yield finding(
                 "AIV311", anomaly.text, file=self.file, severity=grave, member=self.member, offset=anomaly.offset

@@ -8,6 +8,8 @@ from aiverify.pickles.graph import Blob, Call, CallKind, Dictionary, Global, Set
 
 _MAX_ATTRIBUTES = 1000
 _LARGEST = 1 << (1 << 16)
+_LONGEST = 1 << 63
+MAX_DIMENSIONS = 64
 _HASHING = 1 << 26  # elements that a loader hashes for the keys of one graph: about a second of its time
 _DEEPEST_KEY = 100
 _CALLS = frozenset((CallKind.REDUCE, CallKind.INST, CallKind.OBJ))
@@ -17,6 +19,16 @@ _CODECS = ("latin1", "latin-1", "ascii", "utf-8", "utf8")
 def is_int(value: Value) -> bool:
     """Whether ``value`` is an integer, no bool, and none so long that a library computes with it for minutes."""
     return isinstance(value, int) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+
+
+def is_sizes(value: Value) -> bool:
+    """Whether ``value`` is a tuple of sizes, no longer than an array has dimensions."""
+    return isinstance(value, tuple) and len(value) <= MAX_DIMENSIONS and all(map(is_size, value))
+
+
+def is_size(value: Value) -> bool:
+    """Whether ``value`` is a number of elements: none is negative, nor greater than memory is."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LONGEST
 
 
 def is_call(value: Value, *names: str) -> bool:

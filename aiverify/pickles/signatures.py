@@ -8,6 +8,7 @@ A signature is written as its kinds with commas between them: ``int, array, text
   ``names`` a list of such lists, neither empty nor very long;
 - ``name``: text that is no special name; ``named``: a dict of such names; ``label``: a literal, a tuple of a few
   literals, or an object that may be a key;
+- ``method``: the name of a method by which estimators predict;
 - ``[KINDS]`` and ``(KINDS)``: a list, and a tuple, of nothing else;
 - ``empty``: ``None``, ``False``, or a container that holds nothing;
 - ``callable``: a name that may be held as a value;
@@ -25,12 +26,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiverify.pickles.graph import Blob, Call, Dictionary, Global, SetNode, Value
-from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int, is_special
+from aiverify.pickles.literals import Plain, is_bytes, is_call, is_int, is_sizes, is_special
 from aiverify.pickles.making import making
 from aiverify.pickles.tables import Use, entry_of
 
-_MAX_SIZES = 64
+_MAX_LABEL = 64
 _MAX_KEYS = 1000
+_METHODS = frozenset(("predict", "predict_proba", "predict_log_proba", "decision_function", "transform", "auto"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Kinds:
             **_LITERALS,
             "plain": plain,
         }
-        self._sequences: dict[tuple[int, str], bool] = {}
+        self._known: dict[tuple[int, str], bool] = {}
 
     def accepts(self, signature: str, args: Sequence[Value]) -> bool:
         """Whether ``args`` are what ``signature`` asks for."""
@@ -117,21 +119,22 @@ class Kinds:
             return check(value)
         if kind.startswith("'"):
             return isinstance(value, str) and value == kind[1:-1]
-        if kind.startswith("{"):
-            return self._holds(value, keys_of(kind))
-        if kind.startswith(("[", "(")):
-            wanted = list if kind[0] == "[" else tuple
-            return isinstance(value, wanted) and self._all(value, kind[1:-1])
         if kind.startswith("class "):
             return isinstance(value, Global) and _group(value) == kind.removeprefix("class ")
-        return group_of(value) == kind
-
-    def _all(self, values: Sequence[Value], kinds: str) -> bool:
-        """Whether every one of ``values`` is of ``kinds``; a sequence that is shared is looked at once."""
-        known = self._sequences.get((id(values), kinds))
+        if kind not in _CONTAINERS and not kind.startswith(("{", "[", "(")):
+            return group_of(value) == kind
+        known = self._known.get((id(value), kind))  # what calls share is gone through once
         if known is None:
-            known = self._sequences[id(values), kinds] = all(self.fits(value, kinds) for value in values)
+            known = self._known[id(value), kind] = self._contains(value, kind)
         return known
+
+    def _contains(self, value: Value, kind: str) -> bool:
+        if kind in _CONTAINERS:
+            return _CONTAINERS[kind](value)
+        if kind.startswith("{"):
+            return self._holds(value, keys_of(kind))
+        wanted = list if kind[0] == "[" else tuple
+        return isinstance(value, wanted) and all(self.fits(item, kind[1:-1]) for item in value)
 
     def _holds(self, value: Value, keys: Mapping[str, str]) -> bool:
         return (
@@ -186,7 +189,7 @@ def _is_named(value: Value) -> bool:
 
 def _is_label(value: Value) -> bool:
     if isinstance(value, tuple):
-        return len(value) <= _MAX_SIZES and all(not isinstance(item, tuple) and _is_label(item) for item in value)
+        return len(value) <= _MAX_LABEL and all(not isinstance(item, tuple) and _is_label(item) for item in value)
     if isinstance(value, Call):
         maker = making(value).maker
         entry = entry_of(maker) if isinstance(maker, Global) else None
@@ -204,7 +207,8 @@ def _is_texts(value: Value) -> bool:
 
 
 def _is_names(value: Value) -> bool:
-    return isinstance(value, list) and 0 < len(value) <= _MAX_KEYS and all(map(_is_texts, value))
+    inner = {id(item): item for item in value} if isinstance(value, list) else {}
+    return isinstance(value, list) and 0 < len(value) <= _MAX_KEYS and all(map(_is_texts, inner.values()))
 
 
 def _is_bytearray(value: Value) -> bool:
@@ -223,13 +227,13 @@ _LITERALS: Mapping[str, Callable[[Value], bool]] = {
     "dict": lambda value: isinstance(value, Dictionary),
     "tuple": lambda value: isinstance(value, tuple),
     "name": _is_name,
-    "named": _is_named,
-    "texts": _is_texts,
-    "names": _is_names,
+    "method": lambda value: isinstance(value, str) and value in _METHODS,
     "label": _is_label,
-    "sizes": lambda value: isinstance(value, tuple) and len(value) <= _MAX_SIZES and all(map(is_int, value)),
+    "sizes": is_sizes,
     "empty": is_empty,
     "callable": _is_callable,
     "any": lambda value: not isinstance(value, Global) or _is_callable(value),
 }
-KINDS = frozenset((*_LITERALS, "plain"))
+# Kinds of containers that may be large.
+_CONTAINERS: Mapping[str, Callable[[Value], bool]] = {"named": _is_named, "texts": _is_texts, "names": _is_names}
+KINDS = frozenset((*_LITERALS, *_CONTAINERS, "plain"))

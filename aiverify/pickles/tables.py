@@ -39,7 +39,7 @@ class Entry:
     ``arguments`` and ``state`` each name a rule of ``arguments.py``, or list signatures (``signatures.py``). ``keys``
     are the attribute names that a state may set, ``holds`` what some of them must hold. ``items`` are the kinds of the
     keys and of the values that ``fill`` may set. ``group`` is a name under which signatures speak of the entry;
-    ``native`` says what native code reads out of the state, if it does.
+    ``native`` says what native code reads out of the state, if it does; ``positions`` names a rule of ``positions.py``.
     """
 
     uses: frozenset[Use]
@@ -50,6 +50,7 @@ class Entry:
     items: tuple[str, str] | None = None
     group: str | None = None
     native: str | None = None
+    positions: str | None = None
     reason: str
     source: str
 
@@ -116,6 +117,7 @@ def _entries(file: str) -> Mapping[str, Entry]:
             items=(raw["items"]["keys"], raw["items"]["values"]) if "items" in raw else None,
             group=raw.get("group"),
             native=raw.get("native"),
+            positions=raw.get("positions"),
             reason=raw["reason"],
             source=raw["source"],
         )

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from aiverify.pickles.arrays import MAX_DIMENSIONS, is_sizes
 from aiverify.pickles.graph import Call, Dictionary, Global, Persistent, Value
-from aiverify.pickles.literals import attribute_pairs, attributes, is_call, is_int
+from aiverify.pickles.literals import MAX_DIMENSIONS, attribute_pairs, attributes, is_call, is_int, is_sizes
 from aiverify.pickles.signatures import group_of, is_empty
 
 Rule: TypeAlias = "Callable[[Sequence[Value]], str | None]"
@@ -86,6 +85,8 @@ def _tensor_state(state: Value) -> str | None:
     """Attributes that somebody gave to a tensor; each is set with ``setattr``."""
     if complaint := attributes(state):
         return complaint
+    if len(attribute_pairs(state) or ()) > _MAX_METADATA:
+        return "more attributes than tensors have"
     taken = next((key for key, _ in attribute_pairs(state) or () if key in _RESERVED), None)
     return f"the state key {taken!r}" if taken is not None else None
 
@@ -155,7 +156,7 @@ def _from_type(args: Sequence[Value]) -> str | None:
 
 def _size(args: Sequence[Value]) -> str | None:
     sizes = args[0] if len(args) == 1 else None
-    ok = isinstance(sizes, tuple | list) and len(sizes) <= MAX_DIMENSIONS and all(map(is_int, sizes))
+    ok = isinstance(sizes, tuple | list) and len(sizes) <= MAX_DIMENSIONS and is_sizes(tuple(sizes))
     return None if ok else "something else than integers"
 
 

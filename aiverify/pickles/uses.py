@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from aiverify.pickles.graph import Blob, Call, Dictionary, Global, Graph, Persistent, SetNode, Value
@@ -12,6 +12,13 @@ from aiverify.pickles.tables import Use
 
 # A torch device, as torch writes it into the persistent id of a storage. Source: torch/serialization.py, location_tag
 _LOCATION = re.compile(r"(?:cpu|cuda|meta|mps|xpu|npu|hpu|mtia|mlu|ipu|xla|vulkan|privateuseone)(?::[0-9]{1,4})?")
+# Bytes of an element by the type of its storage; those of all others are one byte. Source: torch/__init__.py
+_WIDTHS = {
+    **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
+    **dict.fromkeys(("Float", "Int", "QInt32"), 4),
+    **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
+    "ComplexDouble": 16,
+}
 _SETS = frozenset(("set", "frozenset"))
 _LEAVES = frozenset((str, int, float, bool, type(None), Blob, Persistent))
 
@@ -35,7 +42,14 @@ def sightings(graph: Graph) -> list[Sighting]:
     return list(search.table.values())
 
 
-def is_storage_id(node: Persistent, keys: Set[str] | None = None) -> bool:
+def storage_bytes(node: Persistent) -> int:
+    """How many bytes the storage has that the id of ``node`` asks for; nothing is known of an unknown type."""
+    _, kind, _, _, count = node.pid[:5] if isinstance(node.pid, tuple) else (None, None, None, None, 0)
+    width = _WIDTHS.get(kind.name.removesuffix("Storage"), 1) if isinstance(kind, Global) else 1
+    return width * count if isinstance(count, int) else 0
+
+
+def is_storage_id(node: Persistent, keys: Container[str] | None = None) -> bool:
     """Whether the id is torch's ``('storage', type, key, location, size[, view])``. Source: torch/serialization.py.
 
     ``keys`` are the storages that the container holds, where that is known before the stream is judged.

@@ -4,6 +4,8 @@ import io
 import json
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -148,3 +150,72 @@ def test_an_array_wrapper_that_another_function_makes_does_not_pass(through, loa
     file.write_bytes(b"\x80\x04%s\x94%s\x9400" % (text[0], text[1]) + made + inside + b"1.")
     assert marked(loading, file, "joblib", marker) == "ran"
     assert scan(file, engines=()).verdict.outcome is not Outcome.PASS
+
+
+def integers(*numbers: int) -> State:
+    return array_of(State(do("numpy.dtype", "i8", False, True), (3, "<", None, None, None, -1, -1, 0)), numbers)
+
+
+def array_of(element: object, numbers: tuple[int, ...]) -> State:
+    made = do("numpy._core.multiarray._reconstruct", name("numpy.ndarray"), (0,), b"b")
+    return State(made, (1, (len(numbers),), element, False, struct.pack(f"<{len(numbers)}q", *numbers)))
+
+
+def killed(tmp_path, expression) -> bool:
+    """Whether the process dies that loads ``expression`` and prints it; its file must not pass."""
+    file = tmp_path / "a.pkl"
+    file.write_bytes(write(expression, STYLES["4"]))
+    assert scan(file, engines=()).verdict.outcome is not Outcome.PASS
+    script = "import pickle, sys; print(repr(pickle.load(open(sys.argv[1], 'rb'))))"
+    return subprocess.run([sys.executable, "-c", script, str(file)], check=False, capture_output=True).returncode < 0
+
+
+def test_an_array_in_which_a_number_becomes_a_pointer_does_not_pass(tmp_path):
+    objects = State(do("numpy.dtype", "O8", False, True), (3, "|", None, None, None, -1, -1, 63))
+    whole = State(do("numpy.dtype", "i8", False, True), (3, "<", None, None, None, -1, -1, 0))
+    fields = {"a": (whole, 0), "b": (objects, 0)}
+    element = State(do("numpy.dtype", "V8", False, True), (3, "|", None, ("a", "b"), fields, 8, 1, 27))
+    made = do("numpy._core.multiarray._reconstruct", name("numpy.ndarray"), (0,), b"b")
+    assert killed(tmp_path, State(made, (1, (1,), element, False, [(0x4141414141, "x")])))
+
+
+def labels(count: int) -> object:
+    values = {"start": 0, "stop": count, "step": 1}
+    return do("pandas.core.indexes.base._new_Index", name("pandas.RangeIndex"), values)
+
+
+def test_a_frame_that_writes_outside_of_itself_does_not_pass(tmp_path):
+    floats = State(do("numpy.dtype", "f8", False, True), (3, "<", None, None, None, -1, -1, 0))
+    made = do("numpy._core.multiarray._reconstruct", name("numpy.ndarray"), (0,), b"b")
+    values = State(made, (1, (2, 1), floats, False, bytes(16)))
+    place = do("builtins.slice", 1 << 40, (1 << 40) + 2, 1)
+    block = do("pandas._libs.internals._unpickle_block", values, place, 2)
+    manager = do("pandas.core.internals.managers.BlockManager", (block,), [labels(2), labels(1)])
+    state = {
+        "_mgr": manager,
+        "_typ": "dataframe",
+        "_metadata": [],
+        "attrs": {},
+        "_flags": {"allows_duplicate_labels": True},
+    }
+    assert killed(tmp_path, State(new("pandas.DataFrame"), state))
+
+
+def test_labels_that_lie_outside_of_their_index_do_not_pass(tmp_path):
+    objects = State(do("numpy.dtype", "O8", False, True), (3, "|", None, None, None, -1, -1, 63))
+    made = do("numpy._core.multiarray._reconstruct", name("numpy.ndarray"), (0,), b"b")
+    texts = {"data": State(made, (1, (2,), objects, False, ["a", "b"])), "name": None}
+    level = do("pandas.core.indexes.base._new_Index", name("pandas.Index"), texts)
+    values = {"levels": [level], "codes": [integers(50_000_000, 1)], "names": [None], "sortorder": None}
+    assert killed(tmp_path, do("pandas.core.indexes.base._new_Index", name("pandas.MultiIndex"), values))
+
+
+def test_an_estimator_that_deletes_a_file_when_it_predicts_does_not_pass(tmp_path):
+    victim, file = tmp_path / "victim", tmp_path / "a.pkl"
+    victim.touch()
+    state = {"estimators_": [do("pathlib.PosixPath", str(victim))], "stack_method_": ["unlink"], "passthrough": False}
+    file.write_bytes(write(State(new("sklearn.ensemble._stacking.StackingClassifier"), state), STYLES["4"]))
+    assert scan(file, engines=()).verdict.outcome is not Outcome.PASS
+    script = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb')).transform([[1.0]])"
+    subprocess.run([sys.executable, "-c", script, str(file)], check=False, capture_output=True)
+    assert not victim.exists()

@@ -162,3 +162,11 @@ def test_streams_with_code_are_never_silent(look, write, protocol):
 @pytest.mark.parametrize("write", [dill.dumps, cloudpickle.dumps], ids=["dill", "cloudpickle"])
 def test_plain_values_of_dill_and_cloudpickle_are_silent(look, write):
     assert look(write({"a": [1, 2.5, None, b"x", "y"]}), "a.dill").findings == []
+
+
+def test_bytes_that_many_calls_load_are_examined_once(look):
+    shared = b.named(LOADER) + b"q\x000" + b.blob(RUN) + b"q\x010"
+    assert len(found(look(b.stream(shared + b.lst(*[b"h\x00h\x01\x85R"] * 1000))))) == 1
+    wrapped = b"h\x02" + b.named("io.BytesIO") + b"h\x01\x85R\x85R"
+    members = found(look(b.stream(shared + b.named("torch.load") + b"q\x020" + b.lst(*[wrapped] * 9))))
+    assert len([member for member in members if member is not None]) == 1

@@ -139,7 +139,10 @@ _SOURCES = {
         ),
         "a torn frame is not critical": ("Severity.CRITICAL if anomaly.kind", "None if anomaly.kind"),
         "a failure is not told": ("if graph.failure is not None:", "if False:"),
-        "anomalies are not told": ("reversed(graph.anomalies)}", "reversed(graph.anomalies[:0])}"),
+        "anomalies are not told": ("reversed(anomalies)}", "reversed(anomalies[:0])}"),
+        "what is copied over and over is not told": ("repeated = repeats(graph)", "repeated = None"),
+        "positions are not looked at": ("positions(entry.positions, call)", "None"),
+        "storages may be larger than what is there": ("if wanted > held.get(key, wanted):", "if False:"),
         "what is itself computed may be called": (
             'complaint, name = "calls something that is itself computed", ""',
             'complaint, name = "", ""',

@@ -22,9 +22,12 @@ ENTRIES = [
     for entry in tomllib.loads(DATA.joinpath("trusted", f"{file}.toml").read_text("utf-8"))["entry"]
 ]
 DANGERS = tomllib.loads(DATA.joinpath("dangerous.toml").read_text("utf-8"))["danger"]
-CHECKED_ELSEWHERE = {"plain", "members", "pairs", "frombuffer", "scalar"}
+CHECKED_ELSEWHERE = {"plain", "members", "pairs", "frombuffer", "scalar", "pattern"}
 STATE_RULES = {"keys", "attributes", "ndarray", "masked", "dtype", "random"}
-FIELDS = {"names", "uses", "arguments", "state", "keys", "holds", "items", "group", "native", "runs", "historical"}
+FIELDS = {"names", "uses", "arguments", "state", "keys", "holds", "items", "group", "native", "positions"} | {
+    "runs",
+    "historical",
+}
 GROUPS = {entry["group"] for entry in ENTRIES if "group" in entry}
 
 

@@ -1,5 +1,8 @@
 """Hostile variants of what the trusted table allows: classes, what is handed on to be created, keys, native code."""
 
+import struct
+import time
+
 import pickle_builder as b
 import pytest
 
@@ -12,9 +15,10 @@ TRUE, FALSE = b"\x88", b"\x89"
 
 
 def findings(value: bytes, *, storages=True, protocol: int = 4):
-    graph = interpret(b.stream(value, protocol))
+    data = b.stream(value, protocol)
+    graph = interpret(data)
     assert graph.failure is None
-    return judge(graph, file="f", storages=storages)
+    return judge(graph, file="f", storages=storages, data=data)
 
 
 def grave(value: bytes, **options) -> list[str]:
@@ -76,6 +80,50 @@ ATTRIBUTES = "lightning.fabric.utilities.data.AttributeDict"
 BUNCH = "sklearn.utils._bunch.Bunch"
 ISOTONIC = "sklearn.isotonic.IsotonicRegression"
 INDEX = "pandas.core.indexes.base._new_Index"
+MANAGER = "pandas.core.internals.managers.BlockManager"
+BLOCK = "pandas._libs.internals._unpickle_block"
+MINUS = b"J\xff\xff\xff\xff"
+
+
+def whole(*numbers: int, order: str = "<") -> bytes:
+    """An array of integers."""
+    element = b.dtype("i8", b.number(3), b.text(order), NONE, NONE, NONE, MINUS, MINUS, b.number(0))
+    content = b.blob(struct.pack(f"{order}{len(numbers)}q", *numbers))
+    return b.build(array_of(), b.tup(b.number(1), b.tup(b.number(len(numbers))), element, FALSE, content))
+
+
+def sliced(start: int, stop: int, step: int = 1) -> bytes:
+    return b.call("builtins.slice", *map(b.number, (start, stop, step)))
+
+
+def index(data: bytes, class_: str = "pandas.Index") -> bytes:
+    return b.call(INDEX, b.named(class_), b.dct((b.text("data"), data)))
+
+
+def labels(count: int) -> bytes:
+    bounds = (("start", 0), ("stop", count), ("step", 1))
+    return b.call(INDEX, b.named("pandas.RangeIndex"), b.dct(*((b.text(key), b.number(at)) for key, at in bounds)))
+
+
+def frame(place: bytes, columns: int) -> bytes:
+    """The blocks of a frame: one, which lies at ``place``."""
+    return b.call(MANAGER, b.tup(b.call(BLOCK, array(), place, b.number(2))), b.lst(labels(columns), labels(1)))
+
+
+def multiple(codes: bytes, count: int) -> bytes:
+    pairs = (b.text("levels"), b.lst(labels(count))), (b.text("codes"), b.lst(codes))
+    return b.call(INDEX, b.named("pandas.MultiIndex"), b.dct(*pairs))
+
+
+def categories(count: int) -> bytes:
+    return made("pandas.CategoricalDtype", ("categories", labels(count)), ("ordered", FALSE))
+
+
+def categorical(codes: bytes, count: int) -> bytes:
+    maker = "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked"
+    return b.build(b.call(maker, b.named("pandas.Categorical"), b.number(0), NONE), b.tup(categories(count), codes))
+
+
 OBJECTS = b.dtype(
     "O8", b.number(3), b.text("|"), NONE, NONE, NONE, b"J\xff\xff\xff\xff", b"J\xff\xff\xff\xff", b.number(63)
 )
@@ -377,10 +425,84 @@ HOSTILE |= {
     "pairs with tuples in tuples": b.call("collections.OrderedDict", b.lst(b.tup(doubled(40), NONE))),
     "a set of very deep tuples": b.call("builtins.frozenset", b.lst(b")" + b"\x85" * 5000)),
     "a range of very long numbers": b.call("builtins.range", NONE + b"0\x8b\x00\x00\x01\x00" + b"\x01" * 65536),
-    "an expression of very many ranges": b.call("re._compile", b.text("(?i)[" + "a-z" * 201 + "]"), b.number(32)),
+    "an expression of very many ranges": b.call("re._compile", b.text("(?i)[" + "a-\uffff" * 201 + "]"), b.number(32)),
+    "an expression of very many ranges, written otherwise": b.call(
+        "re._compile", b.text(r"[a-\uffffb-\U0000fffe]" * 200), b.number(32)
+    ),
+    "very many expressions": b.lst(*(b.call("re._compile", b.text("a" * 50_000), b.number(flag)) for flag in range(9))),
     "a very long expression": b.call("re._compile", b.text("a" * 100_001), b.number(32)),
     # Names that only look like those in the table
     "a module whose name has a colon": b.call(b"czoneinfo:ZoneInfo\n_unpickle\n", b.text("Europe/Rome"), TRUE),
+}
+
+
+def structure(size: int, names: tuple[str, ...], *fields: tuple[bytes, bytes], alignment: int = 1, flags: int = 27):
+    """An element type with fields, and an array of one such element."""
+    named = b.tup(*map(b.text, names))
+    state = (b.number(3), b.text("|"), NONE, named, b.dct(*fields), b.number(size), b.number(alignment))
+    element = b.dtype(f"V{size}", *state, b.number(flags))
+    content = b.lst(NONE) if flags & 1 else b.blob(b"A" * size)
+    return b.build(array_of(), b.tup(b.number(1), b.tup(b.number(1)), element, FALSE, content))
+
+
+def field(name: str, element: bytes, offset: int, *title: str) -> tuple[bytes, bytes]:
+    return b.text(name), b.tup(element, b.number(offset), *map(b.text, title))
+
+
+WHOLE = b.dtype("i8")
+STACKING = "sklearn.ensemble._stacking.StackingClassifier"
+HOSTILE |= {
+    # What numpy and pandas believe
+    "a number that lies over an object": structure(8, ("a", "b"), field("a", OBJECTS, 0), field("b", WHOLE, 0)),
+    "objects that lie over each other": structure(16, ("a", "b"), field("a", OBJECTS, 0), field("b", OBJECTS, 4)),
+    "an object under two names": structure(8, ("a", "b"), field("a", OBJECTS, 0), field("b", OBJECTS, 0)),
+    "a title that is another field": structure(
+        16, ("a", "c"), field("a", OBJECTS, 0, "b"), field("b", WHOLE, 0, "b"), field("c", WHOLE, 8)
+    ),
+    "a field without a name": structure(16, ("a",), field("a", OBJECTS, 0), field("b", WHOLE, 8)),
+    "names that are one": structure(8, ("a", "a"), field("a", OBJECTS, 0)),
+    "elements that are not aligned to anything": structure(8, ("a",), field("a", WHOLE, 0), alignment=0, flags=0),
+    "sizes below zero": b.build(
+        array_of(), b.tup(b.number(1), b.tup(b.number(-1), b.number(-1)), b.dtype("f8"), FALSE, b.blob(b"A" * 8))
+    ),
+    "metadata of another type behind plain ones": b.lst(
+        *(
+            b.dtype("M8", b.number(4), b.text("<"), NONE, NONE, NONE, MINUS, MINUS, b.number(0), metadata)
+            for metadata in (NONE, made(NAMESPACE))
+        )
+    ),
+    "a column behind the last": frame(sliced(2, 4), 2),
+    "columns far away": frame(sliced(1 << 40, 1 << 41, 1 << 39), 2),
+    "columns far away, in an array": frame(whole(0, 1 << 40), 2),
+    "columns far away, in big-endian numbers": frame(whole(0, 1 << 40, order=">"), 2),
+    "columns before the first": frame(whole(0, -1), 2),
+    "columns that are no numbers": frame(array("f8"), 2),
+    "as many columns as nobody knows": b.call(
+        MANAGER, b.tup(b.call(BLOCK, array(), sliced(0, 1), b.number(2))), b.lst(index(made(NAMESPACE)))
+    ),
+    "codes of no label": multiple(whole(0, 3), 3),
+    "codes below none": multiple(whole(-2, 0), 3),
+    "codes of two lengths": b.call(
+        INDEX,
+        b.named("pandas.MultiIndex"),
+        b.dct((b.text("levels"), b.lst(labels(3), labels(3))), (b.text("codes"), b.lst(whole(0), whole(0, 1)))),
+    ),
+    "a code of no category": categorical(whole(0, 2), 2),
+    "categories that are set twice": b.build(categorical(whole(0), 2), b.tup(categories(1), whole(0))),
+    # Methods that are called by their name
+    "a method that stacking calls on what a file gives": made(STACKING, ("stack_method_", b.lst(b.text("unlink")))),
+    "a method that a chain calls": made("sklearn.multioutput.ClassifierChain", ("chain_method_", b.text("unlink"))),
+    "a method that a threshold is put to": made(
+        "sklearn.model_selection._classification_threshold.FixedThresholdClassifier",
+        ("response_method", b.lst(b.text("predict"), b.text("unlink"))),
+    ),
+    "a method that a score calls": made("sklearn.metrics._scorer._Scorer", ("_response_method", b.text("unlink"))),
+    "a number of jobs that is evaluated": made(
+        "sklearn.model_selection._search.GridSearchCV", ("pre_dispatch", b.text("print()"))
+    ),
+    "a spline that calls another function": made("scipy.interpolate._bsplines.BSpline", ("_asarray", EVIL)),
+    "a spline whose call is replaced": made("scipy.interpolate._bsplines.BSpline", ("integrate", SIZE_AS_HOOK)),
+    "a booster that is the name of a file": made("xgboost.sklearn.XGBModel", ("_Booster", b.text("/tmp/model"))),
 }
 
 
@@ -423,11 +545,23 @@ HONEST = {
     "levels of an index": b.call(
         "pandas.core.indexes.base._new_Index",
         b.named("pandas.MultiIndex"),
-        b.dct((b.text("levels"), b.lst()), (b.text("codes"), b.lst(array("i1"))), (b.text("names"), b.lst(NONE))),
+        b.dct(
+            (b.text("levels"), b.lst(labels(66))),
+            (b.text("codes"), b.lst(array("i1"))),
+            (b.text("names"), b.lst(NONE)),
+        ),
     ),
     "an index": b.call(
         "pandas.core.indexes.base._new_Index", b.named("pandas.Index"), b.dct((b.text("data"), array()))
     ),
+    "a frame": frame(sliced(0, 4, 2), 4),
+    "a frame with its columns in an array": frame(whole(0, 3), 4),
+    "a frame with its columns in big-endian numbers": frame(whole(0, 3, order=">"), 4),
+    "codes, and none": multiple(whole(-1, 0, 2), 3),
+    "a categorical": categorical(whole(-1, 0, 1), 2),
+    "a field with a title": structure(8, ("a",), field("a", OBJECTS + b"q\xc9", 0, "b"), field("b", b"h\xc9", 0, "b")),
+    "numbers that lie over each other": structure(8, ("a", "b"), field("a", WHOLE, 0), field("b", WHOLE, 0), flags=0),
+    "a stack": made(STACKING, ("stack_method_", b.lst(b.text("predict_proba"))), ("stack_method", b.text("auto"))),
     "an estimator": made("sklearn.pipeline.Pipeline", ("memory", NONE), ("steps", b.lst())),
     "pairs as Python 2 wrote them": b.call("collections.OrderedDict", b.lst(b.lst(b.text("a"), b.tensor()))),
 }
@@ -444,6 +578,13 @@ def test_a_storage_must_be_one_that_the_container_holds():
     assert grave(b.tensor(), storages=frozenset()) != []
 
 
+def test_a_storage_is_no_larger_than_what_the_container_holds():
+    assert grave(b.tensor(), storages={"0": 16}) == []
+    assert grave(b.tensor(), storages={"0": 15}) == [
+        "AIV306 asks for a storage of 16 bytes, of which the container holds 15"
+    ]
+
+
 def test_what_native_code_reads_is_said_and_is_no_alarm():
     from dataclasses import replace
 
@@ -458,6 +599,70 @@ def test_what_native_code_reads_is_said_and_is_no_alarm():
     assert "native code reads the booster of xgboost.core.Booster" in item.message
     assert effect(item, DEFAULT_POLICY) is Outcome.PASS
     assert effect(item, replace(DEFAULT_POLICY, review_at=Severity.LOW)) is Outcome.REVIEW
+
+
+def test_positions_that_lie_beside_the_stream_are_said_to_be_read_by_native_code():
+    values = {"subclass": b.named("numpy.ndarray"), "shape": b.tup(b.number(2)), "order": b.text("C"), "dtype": WHOLE}
+    beside = made("joblib.numpy_pickle.NumpyArrayWrapper", *values.items())
+    for value in (frame(beside, 2), multiple(beside, 2), categorical(beside, 2)):
+        (item,) = findings(value)
+        assert (item.rule, "positions" in item.message) == ("AIV314", True)
+
+
+def test_of_findings_of_one_kind_there_are_no_more_than_somebody_reads():
+    found = findings(b.lst(*(b.named(f"some.name{number}") for number in range(1500)), EVIL))
+    assert len(found) == 1002
+    assert found[-2].rule == "AIV301"
+    assert found[-1].message == "500 more findings like these"
+
+
+SHARED = {
+    "a dict of keywords": b"}(" + (b.text("name") + NONE) * 1000 + b"u" + b"q\x010",
+    "a table of parameters": b"}(" + (b.text("a") + NONE) * 3000 + b"u" + b"q\x010",
+    "names of weights": b"](" + b.text("a") * 999 + b"eq\x020](" + b"h\x02" * 999 + b"eq\x010",
+    "a list of members": b"](" + b"K\x01" * 20_000 + b"eq\x010",
+    "a dict that a class begins with": b"}(" + (b.text("a") + NONE) * 3000 + b"u" + b"q\x010",
+    "fields": b"}(" + (b.text("a") + b.tup(b.dtype("i1"), b.number(0))) * 3000 + b"u" + b"q\x010",
+}
+SHARING = {
+    "a dict of keywords": b.call(INDEX, b.named("pandas.Index"), b"h\x01"),
+    "a table of parameters": b.build(b.new(LINEAR), b.dct((b.text("_parameters"), b"h\x01"))),
+    "names of weights": b.build(b.new("torch.nn.modules.rnn.LSTM"), b.dct((b.text("_all_weights"), b"h\x01"))),
+    "a list of members": b.call("builtins.set", b"h\x01"),
+    "a dict that a class begins with": reconstructed(b.named(BUNCH), b.named("builtins.dict"), b"h\x01"),
+    "fields": b.dtype(
+        "V1", b.number(3), b.text("|"), NONE, b.tup(b.text("a")), b"h\x01", b.number(1), b.number(1), b.number(0)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SHARED)
+def test_what_many_calls_share_is_gone_through_once(what):
+    graph = interpret(b.stream(SHARED[what] + b.lst(*[SHARING[what]] * 3000)))
+    assert graph.failure is None
+    begin = time.process_time()
+    judge(graph, file="f")
+    assert time.process_time() - begin < 5
+
+
+def test_what_a_loader_would_copy_over_and_over_does_not_pass():
+    shared = b.blob(bytes(1 << 20)) + b"q\x010"
+    copies = [b.call("builtins.bytearray", b"h\x01")] * 300
+    assert grave(shared + b.lst(*copies[:2])) == []
+    assert [text.partition(":")[0] for text in grave(shared + b.lst(*copies))] == [
+        "AIV311 calls take the same large arguments over and over"
+    ]
+
+
+def test_arguments_and_states_that_calls_share_are_counted_once_for_each_call():
+    """Going through them anew for each call would take as long as making the copies."""
+    shared = b.tup(*[NONE] * 50_000) + b"q\x010"
+    taken = [b"q\x000" + b"h\x00h\x01R" * 3000, b"q\x000" + b"h\x00)\x81q\x02h\x01b0" + b"h\x00h\x02\x85R" * 3000]
+    for calls in taken:
+        graph = interpret(b.stream(shared + b.named(NAMESPACE) + calls))
+        begin = time.process_time()
+        judge(graph, file="f")
+        assert time.process_time() - begin < 5
 
 
 def test_what_a_stream_names_through_others_is_reported_as_what_it_is():
