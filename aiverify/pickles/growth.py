@@ -13,6 +13,7 @@ from aiverify.pickles.graph import Anomaly, Call, CallKind, Dictionary, Global, 
 from aiverify.pickles.machine import Buffer, _Machine
 from aiverify.pickles.reading import DEFAULT_BUDGET, Budget
 
+_LONG = 16
 _COPYING = frozenset({"builtins", "collections", "torch._tensor", "torch._utils"})
 
 
@@ -21,7 +22,8 @@ def note_growth(data: Buffer, graph: Graph) -> None:
 
     Only calls into ``_COPYING`` count, and only a stream with such calls of filled lists or dicts is read again for it.
     """
-    if graph.failure is None and any(map(_length, (held for call in graph.calls for held in _held(call)))):
+    seen: set[int] = set()
+    if graph.failure is None and any(map(_length, (held for call in graph.calls for held in _held(call, seen)))):
         again = _Watching(data, graph.start, DEFAULT_BUDGET)
         again.after_build = None
         again.run()
@@ -33,32 +35,43 @@ def note_growth(data: Buffer, graph: Graph) -> None:
 class _Watching(_Machine):
     """A run that remembers how long the lists and dicts were that a call took."""
 
-    __slots__ = ("given",)
+    __slots__ = ("given", "seen")
 
     given: list[tuple[list[Value] | Dictionary, int, int]]
+    seen: set[int]
 
     def __init__(self, data: Buffer, start: int, budget: Budget) -> None:
         super().__init__(data, start, budget)
         self.given = []
+        self.seen = set()
 
     def _call(self, kind: CallKind, target: Value, args: Value, kwargs: Value = None) -> None:
         super()._call(kind, target, args, kwargs)
-        self.given += [(held, _length(held), self.offset) for held in _held(self.graph.calls[-1])]
+        self.given += [(held, _length(held), self.offset) for held in _held(self.graph.calls[-1], self.seen)]
 
 
-def _held(call: Call) -> Iterator[list[Value] | Dictionary]:
-    """The lists and dicts among the arguments of a call, and among those that it hands on as a tuple."""
-    if (
-        not isinstance(call.args, tuple)
-        or not isinstance(call.callable, Global)
-        or call.callable.module not in _COPYING
-    ):
+def _held(call: Call, seen: set[int]) -> Iterator[list[Value] | Dictionary]:
+    """The lists and dicts among the arguments of a call, and among those that it hands on as a tuple.
+
+    A long tuple that calls share is gone through once: its lists were as long as they are now, or shorter.
+    """
+    if not isinstance(call.callable, Global) or call.callable.module not in _COPYING:
         return
-    for part in call.args:
+    for part in _parts(call.args, seen):
         if isinstance(part, list | Dictionary):
             yield part
-        elif isinstance(part, tuple):
-            yield from (inner for inner in part if isinstance(inner, list | Dictionary))
+        else:
+            yield from (inner for inner in _parts(part, seen) if isinstance(inner, list | Dictionary))
+
+
+def _parts(value: Value, seen: set[int]) -> tuple[Value, ...]:
+    if not isinstance(value, tuple):
+        return ()
+    if len(value) > _LONG:
+        if id(value) in seen:
+            return ()
+        seen.add(id(value))
+    return value
 
 
 def _length(held: list[Value] | Dictionary) -> int:
