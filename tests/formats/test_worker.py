@@ -59,12 +59,15 @@ def answers(*messages: dict[str, object]) -> list[dict[str, object]]:
 def test_a_worker_answers_each_task_until_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b.stream(b.call("os.system", b.text("true"))))
     (tmp_path / "b").write_bytes(b.stream(b"N"))
-    tasks = [{"index": number, "location": str(tmp_path / name), "path": name} for number, name in enumerate("axb")]
+    files = [{"location": str(tmp_path / name), "path": name, "state": None} for name in "axb"]
+    tasks = [{"index": number, **file} for number, file in enumerate(files)]
     ready, first, second, third = answers({"engines": [], "trust": []}, *tasks)
     assert ready == {"ready": True}
     assert [item.rule for item in unpacked(first["examination"]).findings] == ["AIV301"]
     assert "x: cannot be read" in second["unreadable"]
     assert unpacked(third["examination"]).findings == []
+    (_, exchanged) = answers({"engines": [], "trust": []}, tasks[2] | {"state": [0] * 5})  # not the file that was meant
+    assert [item.rule for item in unpacked(exchanged["examination"]).findings] == ["AIV103"]
 
     def broken(*_: object) -> None:
         raise RecursionError("too deep")
