@@ -989,7 +989,7 @@ def test_an_interrupt_does_not_wait_for_a_connection_that_is_silent(root: Path, 
     with LyingHub(root, about="huge.bin", body="silent") as hub:
         with pytest.raises(KeyboardInterrupt):
             HubSource("org/model", options(hub)).fetch(Selection(), Impatient())
-        assert time.monotonic() - pressed[0] < 5  # a server is given 10 seconds for a sign
+        assert time.monotonic() - pressed[0] < 9  # a server is given 10 seconds for a sign
 
 
 @pytest.mark.parametrize("kind", ["HEAD", "GET"])
@@ -1006,7 +1006,7 @@ def test_an_interrupt_does_not_wait_for_the_head_of_an_answer(root: Path, option
     with Stalling(root, hang=[kind]) as hub:
         with pytest.raises(KeyboardInterrupt):
             HubSource("org/model", options(hub)).fetch(Selection(), Silent())
-        assert time.monotonic() - pressed[0] < 5  # a server is given 10 seconds for a sign
+        assert time.monotonic() - pressed[0] < 9  # a server is given 10 seconds for a sign
         assert hooked()  # whatever still waits does so under the watch
         sent = len(hub.requests)
     for thread in threading.enumerate():
