@@ -126,12 +126,12 @@ class _Machine(Values):
         elif _is_computed(name) or _is_computed(module):
             found = Global(None, name if isinstance(name, str) else "", self.offset, ("", ""))
             self.graph.globals.append(found)
-            self.stack.append(found)
+            self._push(found)
         else:
             raise BrokenStreamError("STACK_GLOBAL needs two strings")
 
     def _name(self, module: str, name: str) -> None:
-        self.stack.append(self._named(module, name))
+        self._push(self._named(module, name))
 
     def _named(self, module: str, name: str) -> Global:
         node = Global(*self._renamed(module, name), self.offset, (module, name))
@@ -159,14 +159,14 @@ class _Machine(Values):
     def _extension(self, code: int) -> None:
         node = Extension(code, self.offset)
         self.graph.extensions.append(node)
-        self.stack.append(node)
+        self._push(node)
 
     # Objects
 
     def _call(self, kind: CallKind, target: Value, args: Value, kwargs: Value = None) -> None:
         node = Call(kind, target, args, self.offset, kwargs)
         self.graph.calls.append(node)
-        self.stack.append(node)
+        self._push(node)
 
     def reduce(self) -> None:
         args, target = self.stack.pop(), self.stack.pop()
@@ -199,10 +199,10 @@ class _Machine(Values):
     def _persistent(self, pid: Value) -> None:
         node = Persistent(pid, self.offset)
         self.graph.persistents.append(node)
-        self.stack.append(node)
+        self._push(node)
 
     def next_buffer(self) -> None:
-        self.stack.append(OutOfBand(self.offset))
+        self._push(OutOfBand(self.offset))
 
     def readonly_buffer(self) -> None:
         buffer = self.stack[-1]

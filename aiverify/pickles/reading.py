@@ -25,9 +25,13 @@ _NEWLINE = re.compile(rb"\n")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Limits of one stream: opcodes executed, and bytes of one text line (protocol 0)."""
+    """Limits of one stream: opcodes executed, containers and objects made, bytes of one text line (protocol 0).
+
+    A node takes 50 to 250 bytes here, and one byte in the stream.
+    """
 
     opcodes: int = 20_000_000
+    nodes: int = 4_000_000
     line: int = 1 << 24
 
 

@@ -12,7 +12,7 @@ import struct
 import warnings
 
 from aiverify.pickles.graph import Blob, Dictionary, Opaque, SetNode, Value
-from aiverify.pickles.reading import BrokenStreamError, Budget, Buffer, Reader
+from aiverify.pickles.reading import BrokenStreamError, Budget, Buffer, OutOfBudgetError, Reader
 
 _PLAIN_DECIMAL = re.compile(rb"(0|-?[1-9][0-9]*)\Z")
 _OLD_OCTAL = re.compile(rb"\s*[+-]?0[0-7]+\Z")
@@ -31,18 +31,26 @@ _SPARSE_MEMO = 1 << 20  # a C unpickler allocates a table as long as the highest
 class Values(Reader):
     """The stack and the memo of one stream; they live and die with it, as in CPython."""
 
-    __slots__ = ("far", "hashing", "memo", "metastack", "stack", "taken", "weights")
+    __slots__ = ("far", "hashing", "memo", "metastack", "nodes", "stack", "taken", "weights")
 
     def __init__(self, data: Buffer, start: int, budget: Budget) -> None:
         super().__init__(data, start, budget)
         self.stack: list[Value] = []
         self.metastack: list[list[Value]] = []
+        self.nodes = 0
         self.memo: list[Value] = []  # as picklers fill it, from 0 on; a dict would take six times the memory
         self.far: dict[int, Value] = {}  # what was put behind a gap; from then on the list no longer grows
         # States that BUILD took by their identity, how long they were when it first did, and where.
         self.taken: dict[int, tuple[Value, int, int]] = {}
         self.hashing = 0
         self.weights: dict[int, tuple[int, Value]] = {}  # the values keep their identities from being used again
+
+    def _push(self, node: Value) -> None:
+        """Push a container or an object that was made just now."""
+        self.nodes += 1
+        if self.nodes > self.budget.nodes:
+            raise OutOfBudgetError(f"more than {self.budget.nodes} containers and objects")
+        self.stack.append(node)
 
     def _pop_mark(self) -> list[Value]:
         items = self.stack
@@ -190,7 +198,7 @@ class Values(Reader):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an unknown escape is a warning to the author of source code, not to us
             value = codecs.escape_decode(line[1:-1])[0]
-        self.stack.append(self._python2_string(value, begin))
+        self._python2_string(value, begin)
 
     def binstring(self) -> None:
         length = self._number(4)
@@ -203,11 +211,13 @@ class Values(Reader):
 
     def _counted_string(self, length: int) -> None:
         begin = self._take(length)
-        self.stack.append(self._python2_string(bytes(self.data[begin : begin + length]), begin))
+        self._python2_string(bytes(self.data[begin : begin + length]), begin)
 
-    @staticmethod
-    def _python2_string(value: bytes, begin: int) -> Value:
-        return value.decode("ascii") if value.isascii() else Blob(begin, len(value), text=True, value=value)
+    def _python2_string(self, value: bytes, begin: int) -> None:
+        if value.isascii():
+            self.stack.append(value.decode("ascii"))
+        else:
+            self._push(Blob(begin, len(value), text=True, value=value))
 
     def unicode(self) -> None:
         self.stack.append(str(self._line(), "raw-unicode-escape"))
@@ -240,7 +250,7 @@ class Values(Reader):
             if length > _LARGE:
                 self._odd("allocation", f"a loader makes room for {length} bytes that are not there")
             raise
-        self.stack.append(Blob(begin, length, mutable))
+        self._push(Blob(begin, length, mutable))
 
     # Containers
 
@@ -248,43 +258,43 @@ class Values(Reader):
         self.stack.append(())
 
     def tuple1(self) -> None:
-        self.stack[-1] = (self.stack[-1],)
+        self._push((self.stack.pop(),))
 
     def tuple2(self) -> None:
         last = self.stack.pop()
-        self.stack[-1] = (self.stack[-1], last)
+        self._push((self.stack.pop(), last))
 
     def tuple3(self) -> None:
         last, middle = self.stack.pop(), self.stack.pop()
-        self.stack[-1] = (self.stack[-1], middle, last)
+        self._push((self.stack.pop(), middle, last))
 
     def tuple_(self) -> None:
         items = self._pop_mark()
-        self.stack.append(tuple(items))
+        self._push(tuple(items))
 
     def empty_list(self) -> None:
-        self.stack.append([])
+        self._push([])
 
     def list_(self) -> None:
         items = self._pop_mark()
-        self.stack.append(items)
+        self._push(items)
 
     def empty_dict(self) -> None:
-        self.stack.append(Dictionary())
+        self._push(Dictionary())
 
     def dict_(self) -> None:
         items = self._pop_mark()
         pairs = pairs_of(items)
         self._hashed(items[::2])
-        self.stack.append(Dictionary(pairs))
+        self._push(Dictionary(pairs))
 
     def empty_set(self) -> None:
-        self.stack.append(SetNode())
+        self._push(SetNode())
 
     def frozenset_(self) -> None:
         items = self._pop_mark()
         self._hashed(items)
-        self.stack.append(SetNode(items, frozen=True))
+        self._push(SetNode(items, frozen=True))
 
     def _hashed(self, keys: list[Value]) -> None:
         """Note keys whose hash takes a loader too long or recurses too deep: a tuple's is computed anew each time."""

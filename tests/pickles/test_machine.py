@@ -575,6 +575,41 @@ def test_a_stream_of_exactly_the_budget_is_read():
     assert interpret(b"N0N.", budget=Budget(opcodes=4)).failure is None
 
 
+NODES = {
+    "list": b"]",
+    "dict": b"}",
+    "set": b"\x8f",
+    "LIST": b"(l",
+    "DICT": b"(d",
+    "FROZENSET": b"(\x91",
+    "TUPLE": b"(t",
+    "TUPLE1": b"N\x85",
+    "TUPLE2": b"NN\x86",
+    "TUPLE3": b"NNN\x87",
+    "bytes": b"C\x01a",
+    "bytearray": b"\x96" + bytes(8),
+    "text of Python 2": b"U\x01\xff",
+    "GLOBAL": b"ca\nB\n",
+    "STACK_GLOBAL": b"\x8c\x01a\x8c\x01B\x93",
+    "EXT": b"\x82\x01",
+    "persistent": b"NQ",
+    "out of band": b"\x97",
+    "REDUCE": b"NNR",
+    "NEWOBJ": b"NN\x81",
+    "NEWOBJ_EX": b"NNN\x92",
+    "OBJ": b"(No",
+    "INST": b"(ia\nB\n",
+}
+
+
+@pytest.mark.parametrize("made", NODES.values(), ids=NODES)
+def test_the_budget_of_nodes_ends_the_stream_and_says_so(made):
+    assert interpret(made * 3 + b".", budget=Budget(nodes=3)).failure is None
+    graph = interpret(made * 4 + b".", budget=Budget(nodes=3))
+    assert graph.budget_hit
+    assert graph.failure == "more than 3 containers and objects"
+
+
 KNOWN = {ord(opcode.code) for opcode in pickletools.opcodes}
 
 
