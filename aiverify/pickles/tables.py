@@ -10,7 +10,7 @@ import enum
 import functools
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ def danger(found: Global) -> str | None:
     Both the name as written and the name that Python 3 makes of it are looked up. A dotted name that passes through a
     module or a special attribute is dangerous whatever it ends in.
     """
-    modules, names, deepest = _dangers()
+    modules, names, harmless, deepest = _dangers()
     candidates = [found.written]
     if found.module is not None:
         candidates.append((found.module, found.name))
@@ -166,6 +166,8 @@ def danger(found: Global) -> str | None:
         dotted = f"{module}.{name}"
         if dotted in names:
             return names[dotted]
+        if dotted in harmless:
+            continue
         parts = dotted.split(".", deepest)
         for length in range(min(len(parts), deepest), 0, -1):
             effect = modules.get(".".join(parts[:length]))
@@ -181,14 +183,16 @@ def danger(found: Global) -> str | None:
 
 
 @functools.cache
-def _dangers() -> tuple[Mapping[str, str], Mapping[str, str], int]:
-    """Effects by module, effects by name, and the number of parts of the longest module name."""
+def _dangers() -> tuple[Mapping[str, str], Mapping[str, str], Set[str], int]:
+    """Effects by module, effects by name, names that are harmless, and the number of parts of the longest module name."""
     modules: dict[str, str] = {}
     names: dict[str, str] = {}
-    for raw in _load("dangerous.toml")["danger"]:
+    table = _load("dangerous.toml")
+    for raw in table["danger"]:
         modules.update(dict.fromkeys(raw.get("modules", ()), raw["effect"]))
         names.update(dict.fromkeys(raw.get("names", ()), raw["effect"]))
-    return modules, names, max(name.count(".") + 1 for name in modules)
+    harmless = {name for raw in table["harmless"] for name in raw["names"]}
+    return modules, names, harmless, max(name.count(".") + 1 for name in modules)
 
 
 def _load(name: str) -> dict[str, list[dict[str, Any]]]:

@@ -81,6 +81,11 @@ def test_what_torch_saves_is_clean(look):
         assert len(examination.checkpoint.storages) == 2
 
 
+def test_a_nested_tensor_of_the_jagged_layout_is_unknown_and_no_danger(look):
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+    assert rules(look(saved({"n": nested}))) == {"AIV302", "AIV303"}
+
+
 def test_a_compressed_storage_is_located_with_the_checksum_of_its_content(look):
     member = Member(name=b"archive/data/0", data=NUMBERS, method=8)
     place = look(archive(*checkpoint(STATE), member)).checkpoint.storages["0"]

@@ -254,6 +254,14 @@ def test_a_name_that_python_3_renames_is_dangerous_under_both_names():
     assert danger(Global("harmless", "x", 0, ("os", "system")))
 
 
+def test_what_is_harmless_in_a_dangerous_module_is_only_unknown():
+    assert danger(named("torch._dynamo.decorators._DimRange")) is None
+    assert "torch._dynamo.decorators._DimRange" not in trusted()
+    assert danger(named("torch._dynamo.decorators._DimRange.x"))
+    assert danger(named("torch._dynamo.decorators.disable"))
+    assert danger(Global("torch._dynamo.decorators", "_DimRange", 0, ("os", "system")))
+
+
 def test_a_name_of_very_many_dots_is_looked_up_in_no_time():
     name = "a" + ".a" * 200_000
     assert danger(Global("m", name, 0, ("m", name))) is None
