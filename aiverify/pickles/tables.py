@@ -184,7 +184,7 @@ def danger(found: Global) -> str | None:
 
 @functools.cache
 def _dangers() -> tuple[Mapping[str, str], Mapping[str, str], Set[str], int]:
-    """Effects by module, effects by name, names that are harmless, and the number of parts of the longest module name."""
+    """Effects by module, effects by name, harmless names, and the number of parts of the longest module name."""
     modules: dict[str, str] = {}
     names: dict[str, str] = {}
     table = _load("dangerous.toml")
