@@ -77,11 +77,11 @@ def sign(
     """
     progress = progress or Silent()
     place = output if output is not None else folder / SIGNATURE_NAME
+    fetched = _listed(folder, progress)
     _require_replaceable(place)
     if not 1 <= shard_size < 1 << 63:
         raise UsageError("the shard size is not a number of bytes")
     signing.prepare()
-    fetched = _listed(folder, progress)
     ignored = _ignored(ignore, fetched)
     _require_no_circle(fetched, ignored)
     ignored += [folder for folder in _HUB_CLIENTS if f"{folder}/" in fetched.left_out]

@@ -174,6 +174,12 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert sorted(path.name for path in (machine.here / "model").rglob("*")) == before
 
 
+def test_a_folder_that_is_not_there_is_what_is_said(machine: Machine, signed_with: list[str]) -> None:
+    ran = machine.run("sign", "nowhere", *signed_with)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: nowhere cannot be read: ")
+
+
 def test_signing_with_a_key_imports_no_sigstore(machine: Machine, signed_with: list[str]) -> None:
     code = "import sys; sys.argv[0] = 'aiverify'; from aiverify.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     code += "print(sorted({'sigstore', 'tuf', 'torch', 'requests'} & set(sys.modules)))"
