@@ -63,9 +63,11 @@ class Arrays:
 
     def element(self, value: Value, depth: int = _MAX_DEPTH) -> Element | None:
         """What ``value`` describes if it is a sound element type, else ``None``."""
-        if not isinstance(value, Call) or not is_call(value, "numpy.dtype") or not depth:
+        if not depth:
             return None
         if id(value) not in self._elements:
+            if not isinstance(value, Call) or not is_call(value, "numpy.dtype"):
+                return None
             self._elements[id(value)] = None  # one that contains itself is not sound
             self._elements[id(value)] = self._work_out(value, depth)
         return self._elements[id(value)]
