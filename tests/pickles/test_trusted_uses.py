@@ -650,6 +650,7 @@ def within(limit: int, task: Callable[[], object]) -> None:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # some releases of Python 3.12 look for one frame with it now, or never
     sys.settrace(trace)
     try:
         task()
